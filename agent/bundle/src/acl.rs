@@ -1,0 +1,44 @@
+//! `acl.json`, in the bundles of Consul servers alone: the data centre's policies and tokens, to be made true.
+//!
+//! The identifiers are chosen when the bundle is made, so that three servers that start together ask for the same
+//! thing and a crash half-way loses nothing.
+
+use serde::{Deserialize, Serialize};
+
+/// The data centre's access control, wholly.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Acl {
+    /// Consul's management token (`acl.tokens.master` of Consul 1.8): a UUID.
+    pub management_token: String,
+    /// Policies, by name.
+    pub policies: Vec<AclPolicy>,
+    /// Tokens, by accessor.
+    pub tokens: Vec<AclToken>,
+}
+
+/// One policy.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AclPolicy {
+    /// Name.
+    pub name: String,
+    /// What it is for.
+    pub description: String,
+    /// Rules in HCL, as Consul's ACL rule language says.
+    pub rules: String,
+}
+
+/// One token.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AclToken {
+    /// Public identifier, a UUID.
+    pub accessor_id: String,
+    /// The secret, a UUID.
+    pub secret_id: String,
+    /// Whose it is.
+    pub description: String,
+    /// Policies by name.
+    pub policies: Vec<String>,
+}

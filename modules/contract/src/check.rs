@@ -1,0 +1,73 @@
+//! Checks: one question about health each. The answers are Consul's words: passing, warning, critical.
+
+use serde::{Deserialize, Serialize};
+
+/// One question about the node's health, asked again and again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Check {
+    /// Unique in the image; becomes the check's name in Consul and in metrics.
+    pub name: String,
+    /// Whether a boot counts as good only once this check is passing. Gates ask local questions only.
+    #[serde(default)]
+    pub gate: bool,
+    /// Seconds from the end of one probe to the start of the next.
+    pub interval_secs: u64,
+    /// Seconds after which a probe without an answer is critical.
+    pub timeout_secs: u64,
+    /// The question.
+    pub kind: CheckKind,
+}
+
+/// What a check asks.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
+pub enum CheckKind {
+    /// Is this systemd unit active?
+    Unit {
+        /// Full unit name, `consul.service`.
+        unit: String,
+    },
+    /// Does a GET of this `http://` URL on a loopback address answer 2xx?
+    Http {
+        /// The URL.
+        url: String,
+    },
+    /// Does this address accept a TCP connection?
+    Tcp {
+        /// `host:port`, an IP address and a port.
+        address: String,
+    },
+    /// What does this command exit with? 0 passing, 1 warning, anything else critical, as Consul's script checks.
+    Command {
+        /// Program (absolute path) and arguments.
+        argv: Vec<String>,
+    },
+    /// How full is the file system that holds this path?
+    Disk {
+        /// An absolute path.
+        path: String,
+        /// Used percent from which the answer is warning.
+        warning_percent: u8,
+        /// Used percent from which the answer is critical.
+        critical_percent: u8,
+    },
+    /// How much memory is in use?
+    Memory {
+        /// Used percent from which the answer is warning.
+        warning_percent: u8,
+        /// Used percent from which the answer is critical.
+        critical_percent: u8,
+    },
+    /// Does the local Consul agent answer? A local question: true without any other node.
+    ConsulAgent {},
+    /// Does the local Consul agent know a leader? Not a local question: never a gate.
+    ConsulLeader {},
+}
+
+impl CheckKind {
+    /// Whether the answer depends on this machine alone, so that the check may gate a boot.
+    pub fn is_local(&self) -> bool {
+        !matches!(self, Self::ConsulLeader {})
+    }
+}

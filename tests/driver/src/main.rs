@@ -1,0 +1,3 @@
+//! Placeholder until this room is built.
+
+fn main() {}
