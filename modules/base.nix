@@ -1,0 +1,240 @@
+# What every machine has: systemd, the network, the agent, Consul, and a root that holds nothing else.
+final: {
+  packages = [
+    "base-files" "base-passwd" "ca-certificates" "coreutils" "dash" "dbus" "e2fsprogs" "iproute2" "kmod" "netbase"
+    "nftables" "systemd" "systemd-boot-efi" "systemd-boot-tools" "systemd-cryptsetup" "systemd-repart"
+    "systemd-resolved" "systemd-sysv" "udev" "util-linux"
+    "consul"
+  ];
+
+  kernel = {
+    # The last console is /dev/console: where units that say `console` write.
+    commandLine = [ "console=tty0" "console=ttyS0,115200" "loglevel=4" "panic=10" ];
+    initrdModules = [ "virtio_pci" "virtio_blk" "nvme" "dm_mod" "dm_verity" "erofs" "loop" ];
+  };
+
+  groups.consul.gid = 900;
+  users.consul = { uid = 900; group = "consul"; home = "/var/lib/consul"; shell = "/usr/sbin/nologin"; };
+
+  files."/usr/lib/tmpfiles.d/ballast.conf".text = ''
+    d /var/lib/ballast 0700 root root -
+    d /var/lib/consul 0700 consul consul -
+  '';
+
+  # The root is slot A; slot B and the state partition are made on first boot. The agent and its data survive an
+  # update in the last one.
+  files."/usr/lib/repart.d/10-esp.conf".text = ''
+    [Partition]
+    Type=esp
+  '';
+  files."/usr/lib/repart.d/20-root-a.conf".text = ''
+    [Partition]
+    Type=root
+  '';
+  files."/usr/lib/repart.d/21-verity-a.conf".text = ''
+    [Partition]
+    Type=root-verity
+  '';
+  files."/usr/lib/repart.d/30-root-b.conf".text = ''
+    [Partition]
+    Type=root
+    Label=_empty
+    SizeMinBytes=${toString final.partitions.slotBytes}
+    SizeMaxBytes=${toString final.partitions.slotBytes}
+  '';
+  files."/usr/lib/repart.d/31-verity-b.conf".text = ''
+    [Partition]
+    Type=root-verity
+    Label=_empty
+    SizeMinBytes=${toString final.partitions.hashBytes}
+    SizeMaxBytes=${toString final.partitions.hashBytes}
+  '';
+  files."/usr/lib/repart.d/40-state.conf".text = ''
+    [Partition]
+    Type=var
+    Label=state
+    Format=ext4
+    SizeMinBytes=${toString final.partitions.stateBytes}
+  '';
+
+  units = {
+    "ballast-boot.service" = {
+      enable = true;
+      text = ''
+        [Unit]
+        Description=Take the node's bundle and write what it says
+        DefaultDependencies=no
+        # Generations of the bundle live on the state partition.
+        RequiresMountsFor=/var/lib/ballast
+        After=systemd-tmpfiles-setup.service systemd-udev-trigger.service
+        # Address, host name and firewall must stand before any link comes up.
+        Before=network-pre.target systemd-networkd.service systemd-resolved.service
+        Wants=network-pre.target
+        Conflicts=shutdown.target
+        Before=shutdown.target
+
+        [Service]
+        Type=oneshot
+        RemainAfterExit=yes
+        ExecStart=/usr/bin/ballast-agent boot
+        ImportCredential=ballast.*
+        StandardOutput=journal+console
+        StandardError=journal+console
+
+        [Install]
+        WantedBy=multi-user.target
+      '';
+    };
+
+    "ballast-firewall.service" = {
+      enable = true;
+      text = ''
+        [Unit]
+        Description=Open only what the role needs
+        DefaultDependencies=no
+        # The agent writes the ruleset, a closed one when it has no bundle.
+        After=ballast-boot.service
+        Before=network-pre.target systemd-networkd.service
+        Wants=network-pre.target
+        Conflicts=shutdown.target
+        Before=shutdown.target
+
+        [Service]
+        Type=oneshot
+        RemainAfterExit=yes
+        ExecStart=/usr/sbin/nft -f /run/ballast/firewall.nft
+
+        [Install]
+        # Without its firewall a node has no network.
+        RequiredBy=systemd-networkd.service
+      '';
+    };
+
+    "consul.service" = {
+      enable = true;
+      text = ''
+        [Unit]
+        Description=Consul agent
+        After=ballast-boot.service network.target
+        # No bundle, no Consul.
+        ConditionPathExists=/run/ballast/consul/agent.json
+        # Comes back however often it must; RestartSec paces it.
+        StartLimitIntervalSec=0
+
+        [Service]
+        User=consul
+        Group=consul
+        ExecStart=/usr/bin/consul agent -config-dir=/run/ballast/consul
+        ExecReload=/bin/kill -HUP $MAINPID
+        # Neither signal makes the agent leave: see leave_on_terminate and skip_leave_on_interrupt.
+        KillSignal=SIGTERM
+        Restart=always
+        RestartSec=2
+        LimitNOFILE=65536
+        NoNewPrivileges=yes
+        ProtectSystem=strict
+        ReadWritePaths=/var/lib/consul
+        ProtectHome=yes
+        PrivateTmp=yes
+
+        [Install]
+        WantedBy=multi-user.target
+      '';
+    };
+
+    "ballast.service" = {
+      enable = true;
+      text = ''
+        [Unit]
+        Description=Check the node's health and keep Consul informed
+        After=ballast-boot.service consul.service
+        StartLimitIntervalSec=0
+
+        [Service]
+        Type=notify
+        ExecStart=/usr/bin/ballast-agent run
+        WatchdogSec=30
+        Restart=always
+        RestartSec=2
+
+        [Install]
+        WantedBy=multi-user.target
+      '';
+    };
+
+    "ballast-gate.service" = {
+      enable = true;
+      text = ''
+        [Unit]
+        Description=Wait until the role is healthy
+        # What follows boot-complete.target (the boot loader's blessing) waits for this.
+        After=ballast.service
+        Before=boot-complete.target
+
+        [Service]
+        Type=oneshot
+        RemainAfterExit=yes
+        ExecStart=/usr/bin/ballast-agent gate
+        # The agent keeps its own, shorter deadline and names the check that missed it.
+        TimeoutStartSec=${toString (final.role.healthyWithinSecs + 60)}
+        StandardError=journal+console
+
+        [Install]
+        RequiredBy=boot-complete.target
+        # Asked on machines without boot counting too.
+        WantedBy=multi-user.target
+      '';
+    };
+
+    "systemd-networkd.service".enable = true;
+    "systemd-resolved.service".enable = true;
+    "systemd-networkd-wait-online.service".mask = true;
+    "systemd-firstboot.service".mask = true;
+    # No account has a password and none may log in.
+    "getty@.service".mask = true;
+    "serial-getty@.service".mask = true;
+    "console-getty.service".mask = true;
+    "container-getty@.service".mask = true;
+  };
+
+  leaveOut = [
+    "/boot"
+    "/usr/lib/udev/hwdb.d"
+    "/usr/lib/x86_64-linux-gnu/gconv"
+    "/usr/share/bash-completion"
+    "/usr/share/bug"
+    "/usr/share/doc"
+    "/usr/share/doc-base"
+    "/usr/share/i18n"
+    "/usr/share/info"
+    "/usr/share/lintian"
+    "/usr/share/locale"
+    "/usr/share/man"
+    "/usr/share/polkit-1"
+    "/usr/share/zsh"
+  ];
+
+  role.checks = {
+    disk = {
+      intervalSecs = 30;
+      timeoutSecs = 5;
+      kind = { type = "disk"; path = "/var"; warning_percent = 85; critical_percent = 95; };
+    };
+    memory = {
+      intervalSecs = 30;
+      timeoutSecs = 5;
+      kind = { type = "memory"; warning_percent = 90; critical_percent = 97; };
+    };
+    consul-agent = {
+      gate = true;
+      intervalSecs = 5;
+      timeoutSecs = 3;
+      kind = { type = "consul_agent"; };
+    };
+    consul-leader = {
+      intervalSecs = 5;
+      timeoutSecs = 3;
+      kind = { type = "consul_leader"; };
+    };
+  };
+}

@@ -1,0 +1,25 @@
+# A Consul server: one of the three or five that hold the site's catalogue, and elect a leader among themselves.
+{
+  imports = [ ./base.nix ];
+
+  role = {
+    name = "consul-server";
+    healthyWithinSecs = 300;
+    # Consul registers the service `consul` for its servers itself.
+    ports = {
+      consul-rpc = { port = 8300; protocol = "tcp"; from = "site"; };
+      consul-lan = { port = 8301; protocol = "tcp"; from = "site"; };
+      consul-lan-udp = { port = 8301; protocol = "udp"; from = "site"; };
+      consul-wan = { port = 8302; protocol = "tcp"; from = "site"; };
+      consul-wan-udp = { port = 8302; protocol = "udp"; from = "site"; };
+      # Answers only those who show a certificate of the site's authority.
+      consul-https = { port = 8501; protocol = "tcp"; from = "site"; };
+    };
+    checks.consul-unit = {
+      gate = true;
+      intervalSecs = 5;
+      timeoutSecs = 3;
+      kind = { type = "unit"; unit = "consul.service"; };
+    };
+  };
+}

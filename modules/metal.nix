@@ -1,0 +1,12 @@
+# Bare metal: Debian's general kernel, with the firmware and the drivers that servers need to find their disk.
+{
+  packages = [ "firmware-bnx2" "firmware-bnx2x" "firmware-misc-nonfree" "firmware-realtek" ];
+
+  kernel = {
+    package = "linux-image-amd64";
+    initrdModules = [
+      "ahci" "sd_mod" "usb_storage" "uas" "xhci_pci"
+      "aacraid" "hpsa" "megaraid_sas" "mpi3mr" "mpt3sas" "smartpqi" "virtio_scsi"
+    ];
+  };
+}
