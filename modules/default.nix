@@ -5,7 +5,7 @@
 # (JSON merge patch, RFC 7396, but for the lists).
 let
   inherit (builtins)
-    attrNames concatLists concatStringsSep elem filter foldl' head isAttrs isFunction isList length map mapAttrs
+    attrNames concatLists concatStringsSep filter foldl' head isAttrs isFunction isList length map
     removeAttrs;
 
   options = import ./options.nix;
@@ -21,14 +21,14 @@ let
       throw "ballast: a module gives a ${builtins.typeOf new} where an earlier one gave a ${builtins.typeOf old}"
     else new;
 
-  # Every attribute a module sets must be an option; `any` stands for names the author chooses.
-  known = place: option: value:
-    if ! isAttrs option || ! isAttrs value then value
-    else mapAttrs (name: inner:
-      if option ? any then known "${place}.${name}" option.any inner
-      else if option ? ${name} then known "${place}.${name}" option.${name} inner
-      else throw "ballast: ${place}.${name} is no option; options here: ${concatStringsSep ", " (attrNames option)}"
-    ) value;
+  # Places that are no option, as sentences; `any` stands for names the author chooses.
+  unknown = place: option: value:
+    if ! isAttrs option || ! isAttrs value then [ ]
+    else concatLists (map (name:
+      if option ? any then unknown "${place}${name}." option.any value.${name}
+      else if option ? ${name} then unknown "${place}${name}." option.${name} value.${name}
+      else [ "${place}${name} is no option; options here: ${concatStringsSep ", " (attrNames option)}" ]
+    ) (attrNames value));
 
   load = final: module:
     let
@@ -36,7 +36,7 @@ let
       body = if isFunction value then value final else value;
       # `imports` brings in other modules, before this one's own settings.
       imported = concatLists (map (load final) (body.imports or [ ]));
-    in imported ++ [ (known "image" options.tree (removeAttrs body [ "imports" ])) ];
+    in imported ++ [ (removeAttrs body [ "imports" ]) ];
 
   twice = list: filter (value: length (filter (other: other == value) list) > 1) list;
 
@@ -68,20 +68,22 @@ let
     }) checks
     ++ image.assertions;
 
-  refuseFailed = image: result:
-    let failed = filter (a: ! a.check) (assertions image);
-    in if failed == [ ] then result
-    else throw "ballast: image ${image.name}: ${concatStringsSep "; " (map (a: a.message) failed)}";
+  refuse = image: sentences: result:
+    if sentences == [ ] then result
+    else throw "ballast: image ${image.name or "without a name"}: ${concatStringsSep "; " sentences}";
 
+  # Unknown options are looked for in the result, so that a module may decide from `final` which names it sets.
   compose = modules:
     let final = foldl' merge options.defaults (concatLists (map (load final) modules));
-    in final;
+    in refuse final (unknown "" options.tree final) final;
 in
 {
   inherit compose;
 
   # evaluate { modules = [ ... ]; } -> the spec, an attribute set ready for `builtins.toJSON`.
   evaluate = { modules }:
-    let image = compose modules;
-    in refuseFailed image (import ./lower.nix image);
+    let
+      image = compose modules;
+      failed = filter (a: ! a.check) (assertions image);
+    in refuse image (map (a: a.message) failed) (import ./lower.nix image);
 }
