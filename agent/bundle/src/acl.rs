@@ -5,6 +5,11 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::Error;
+use crate::node::{read_secret, refuse_tokens};
+
+pub(crate) const ACL: &str = "acl.json";
+
 /// The data centre's access control, wholly.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -41,4 +46,22 @@ pub struct AclToken {
     pub description: String,
     /// Policies by name.
     pub policies: Vec<String>,
+}
+
+impl Acl {
+    /// Reads and checks `acl.json`.
+    pub(crate) fn read(bytes: &[u8]) -> Result<Self, Error> {
+        let acl: Self = read_secret(ACL, bytes)?;
+        let refuse = |reason: String| Err(Error::Content { file: ACL, reason });
+        refuse_tokens(ACL, "management_token", [&acl.management_token])?;
+        for token in &acl.tokens {
+            let of = format!("a token's identifier ({})", token.description);
+            refuse_tokens(ACL, of, [&token.accessor_id, &token.secret_id])?;
+            let unknown = |name: &&String| !acl.policies.iter().any(|p| p.name == **name);
+            if let Some(name) = token.policies.iter().find(unknown) {
+                return refuse(format!("{} has the unknown policy {name:?}", token.description));
+            }
+        }
+        Ok(acl)
+    }
 }
