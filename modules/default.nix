@@ -32,7 +32,11 @@ let
 
   load = final: module:
     let
-      value = if builtins.isPath module || builtins.isString module then import module else module;
+      # Ballast's own modules go by name, so that another flake need not know their place.
+      value =
+        if builtins.isString module then import (./. + "/${module}.nix")
+        else if builtins.isPath module then import module
+        else module;
       body = if isFunction value then value final else value;
       # `imports` brings in other modules, before this one's own settings.
       imported = concatLists (map (load final) (body.imports or [ ]));
