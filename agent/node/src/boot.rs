@@ -1,0 +1,194 @@
+//! `ballast-agent boot`: before the network, the node finds its bundle, verifies it, and writes what it says.
+//!
+//! A bundle that fails is refused as a whole and the last good generation stays in use. A node without any says so on
+//! its console and stays up, with everything closed.
+
+pub(crate) mod find;
+
+use std::path::Path;
+use std::time::SystemTime;
+
+use ballast_bundle::{Bundle, Expectation, SiteKey, Trust, load_generation, unpack, verify};
+use ballast_contract::{Spec, paths};
+
+use crate::error::{Error, chain};
+use crate::log;
+use crate::plan::{self, Inputs, Link};
+use crate::root::{self, Root, word};
+use find::Found;
+
+/// The credential or kernel command line word that may say which node this machine is to be.
+const NODE: &str = "ballast.node";
+
+/// The whole boot step.
+///
+/// # Errors
+/// Why this boot cannot be good.
+pub(crate) fn boot(root: &Root, credentials: Option<&Path>) -> Result<(), Error> {
+    // First of all: whatever goes wrong below, nothing is open.
+    plan::apply_file(root, &plan::closed_plan(), None)?;
+    forget_check_states(root)?;
+
+    let spec = root.load_spec()?;
+    let expectation = expect(root, &spec, credentials)?;
+    find::settle(root)?;
+    let bundle = match take(root, credentials, &expectation)? {
+        Some(bundle) => bundle,
+        None => load_last_good(root, &expectation)?,
+    };
+    apply(root, &spec, &bundle)
+}
+
+/// What a bundle must be for this node to take it.
+pub(crate) fn expect(
+    root: &Root,
+    spec: &Spec,
+    credentials: Option<&Path>,
+) -> Result<Expectation, Error> {
+    Ok(Expectation {
+        trust: trust(root, spec, credentials)?,
+        node: node_name(root, credentials)?,
+        role: Some(spec.role.name.clone()),
+        now: SystemTime::now(),
+    })
+}
+
+/// Whose bundles are taken: the image's site keys, else the credential's, else the one the first bundle pinned.
+fn trust(root: &Root, spec: &Spec, credentials: Option<&Path>) -> Result<Trust, Error> {
+    let parse = |text: &str, origin: String| {
+        text.parse::<SiteKey>().map_err(|source| Error::SiteKey { origin, source })
+    };
+    if !spec.image.site_keys.is_empty() {
+        let keys = spec.image.site_keys.iter().map(|key| parse(key, paths::SPEC.to_owned()));
+        return Ok(Trust::Keys(keys.collect::<Result<_, _>>()?));
+    }
+    let credential =
+        credentials.map(|c| root::load(&c.join(paths::SITE_KEY_CREDENTIAL))).transpose()?.flatten();
+    let pinned = root.load(paths::SITE_KEY)?;
+    let (bytes, origin) = match (credential, pinned) {
+        (Some(bytes), _) => (bytes, format!("the credential {}", paths::SITE_KEY_CREDENTIAL)),
+        (None, Some(bytes)) => (bytes, paths::SITE_KEY.to_owned()),
+        (None, None) => return Ok(Trust::FirstUse),
+    };
+    Ok(Trust::Keys(vec![parse(&String::from_utf8_lossy(&bytes), origin)?]))
+}
+
+/// The node's name, where it is known already: from the accepted bundle, and from whoever starts the machine.
+fn node_name(root: &Root, credentials: Option<&Path>) -> Result<Option<String>, Error> {
+    let credential = credentials.map(|c| root::load(&c.join(NODE))).transpose()?.flatten();
+    let credential = credential.map(|b| String::from_utf8_lossy(&b).trim().to_owned());
+    let words = root.load_command_line()?;
+    let given = match (credential, word(&words, NODE)) {
+        (Some(name), _) => Some((name, "the credential ballast.node")),
+        (None, Some(name)) => Some((name.to_owned(), "the kernel command line")),
+        (None, None) => None,
+    };
+    let pinned = root.load(NODE_NAME)?.map(|b| String::from_utf8_lossy(&b).trim().to_owned());
+    match (pinned, given) {
+        (Some(pinned), Some((given, origin))) if pinned != given => {
+            Err(Error::TwoNames { pinned, given, origin })
+        }
+        (pinned, given) => Ok(pinned.or(given.map(|(name, _)| name))),
+    }
+}
+
+/// The name that the first accepted bundle pinned.
+const NODE_NAME: &str = "/var/lib/ballast/node-name";
+
+/// Takes the first bundle that is offered, if there is one and it is good.
+fn take(
+    root: &Root,
+    credentials: Option<&Path>,
+    expectation: &Expectation,
+) -> Result<Option<Bundle>, Error> {
+    let offered = match find::in_credential(credentials)? {
+        Some(found) => Some(found),
+        None => find::on_volume(root)?,
+    };
+    let Some(found) = offered else { return Ok(None) };
+    match accept(root, &found, expectation) {
+        Ok(bundle) => Ok(Some(bundle)),
+        Err(error) if root.at(paths::CURRENT_BUNDLE).exists() => {
+            log::error(&format!("{}; the bundle taken before stays in use", chain(&error)));
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Verifies a bundle and makes it the current generation.
+pub(crate) fn accept(
+    root: &Root,
+    found: &Found,
+    expectation: &Expectation,
+) -> Result<Bundle, Error> {
+    let refused = |source| Error::Refused { origin: found.origin.clone(), source };
+    let bundle = verify(&found.bytes, expectation).map_err(refused)?;
+    // The pins come first: a crash between them and the generation leaves a node that takes the same bundle again.
+    if expectation.trust == Trust::FirstUse {
+        let text = format!("{}\n", bundle.site_key);
+        root::save(&root.at(paths::SITE_KEY), text.as_bytes(), 0o644, None)?;
+        log::info(&format!("pinned site key {}, the first that was seen", bundle.site_key));
+    }
+    let name = format!("{}\n", bundle.node.node.name);
+    root::save(&root.at(NODE_NAME), name.as_bytes(), 0o644, None)?;
+    unpack(&bundle, &root.at(paths::BUNDLES)).map_err(refused)?;
+    log::info(&format!("took the bundle {} from {}", bundle.digest, found.origin));
+    Ok(bundle)
+}
+
+/// The generation that an earlier boot took.
+pub(crate) fn load_last_good(root: &Root, expectation: &Expectation) -> Result<Bundle, Error> {
+    let current = root.at(paths::CURRENT_BUNDLE);
+    if !current.exists() {
+        let looked = format!(
+            "looked for the credential {}, a volume labelled {} and an earlier bundle in {}",
+            paths::BUNDLE_CREDENTIAL,
+            paths::BUNDLE_VOLUME,
+            paths::BUNDLES
+        );
+        return Err(Error::NoBundle { looked });
+    }
+    load_generation(&current, expectation)
+        .map_err(|source| Error::Refused { origin: paths::CURRENT_BUNDLE.to_owned(), source })
+}
+
+/// Plans what the bundle says, and makes it true.
+pub(crate) fn apply(root: &Root, spec: &Spec, bundle: &Bundle) -> Result<(), Error> {
+    let generation = root.at(paths::BUNDLES).join(&bundle.digest);
+    let load = |name: &str| {
+        let path = generation.join(name);
+        std::fs::read(&path).map_err(Error::io("reading", path))
+    };
+    let plan = plan::plan(Inputs {
+        spec,
+        node: &bundle.node,
+        secrets: &bundle.secrets,
+        acl: bundle.acl.as_ref(),
+        certificates: [load("consul/ca.pem")?, load("consul/cert.pem")?, load("consul/key.pem")?],
+        link: Link::find(&bundle.node, root),
+    })?;
+    let owner = if root.is_live() { Some(plan::consul_ids(root, spec)?) } else { None };
+    plan.apply(root, owner)?;
+    let node = &bundle.node.node;
+    log::info(&format!(
+        "this is node {} of site {}, role {}, address {}",
+        node.name, node.site, node.role, bundle.node.network.address
+    ));
+    Ok(())
+}
+
+/// Removes what Consul kept of its checks' last answers: they are of the boot before, and would count as passing until
+/// their time to live is over.
+fn forget_check_states(root: &Root) -> Result<(), Error> {
+    let path = root.at("/var/lib/consul/checks/state");
+    match std::fs::remove_dir_all(&path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(Error::io("removing", path)(error))
+        }
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,170 @@
+//! A site for tests: one authority, one site key, and bundles for nodes of any name and role.
+
+use std::net::IpAddr;
+
+use ballast_bundle::{
+    Acl, AclPolicy, AclToken, ConsulSettings, Contents, Identity, Network, NodeConfig, Secrets,
+    pack,
+};
+use ballast_contract::{Check, CheckKind, Image, Kernel, Partitions, Role, Spec, Units};
+use ed25519_dalek::SigningKey;
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, SanType};
+
+pub(crate) struct Site {
+    authority: Issuer<'static, KeyPair>,
+    ca_pem: String,
+    key: SigningKey,
+}
+
+impl Site {
+    pub(crate) fn new() -> Self {
+        Self::with_key(7)
+    }
+
+    pub(crate) fn with_key(seed: u8) -> Self {
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let key = KeyPair::generate().unwrap();
+        let ca_pem = params.self_signed(&key).unwrap().pem();
+        Self {
+            authority: Issuer::new(params, key),
+            ca_pem,
+            key: SigningKey::from_bytes(&[seed; 32]),
+        }
+    }
+
+    pub(crate) fn site_key(&self) -> String {
+        ballast_bundle::SiteKey::from(self.key.verifying_key()).to_string()
+    }
+
+    /// What a node of this name and role must know; the digits of the name are the last part of its address.
+    pub(crate) fn contents(&self, name: &str, role: &str) -> Contents {
+        let number: u8 = name.trim_start_matches(|c: char| !c.is_ascii_digit()).parse().unwrap();
+        let address: IpAddr = [10, 0, 0, number].into();
+        let servers: Vec<IpAddr> = (1..=3).map(|n| [10, 0, 0, n].into()).collect();
+        let node = NodeConfig {
+            version: 1,
+            node: Identity {
+                site: "lab".into(),
+                name: name.into(),
+                role: role.into(),
+                datacenter: "dc1".into(),
+            },
+            network: Network {
+                address: format!("{address}/24").parse().unwrap(),
+                gateway: None,
+                dns: vec![],
+                interface: None,
+                site: vec!["10.0.0.0/24".parse().unwrap()],
+            },
+            consul: ConsulSettings {
+                servers,
+                raft_multiplier: 1,
+                wan_servers: vec![],
+                primary_datacenter: None,
+                domain: "consul".into(),
+            },
+            settings: toml::Table::new(),
+        };
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::new(vec![node.dns_name()]).unwrap();
+        params.subject_alt_names.push(SanType::IpAddress(address));
+        let cert_pem = params.signed_by(&key, &self.authority).unwrap().pem();
+        Contents {
+            secrets: Secrets {
+                gossip_key: "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=".into(),
+                agent_token: uuid(0xa0 + number),
+                dns_token: uuid(0xd0),
+                replication_token: None,
+            },
+            acl: (role == "consul-server").then(acl),
+            ca_pem: self.ca_pem.clone(),
+            cert_pem,
+            key_pem: key.serialize_pem(),
+            node,
+        }
+    }
+
+    pub(crate) fn bundle(&self, name: &str, role: &str) -> Vec<u8> {
+        self.pack(&self.contents(name, role))
+    }
+
+    pub(crate) fn pack(&self, contents: &Contents) -> Vec<u8> {
+        pack(contents, &self.key).unwrap()
+    }
+}
+
+pub(crate) fn uuid(n: u8) -> String {
+    format!("{n:02x}{n:02x}{n:02x}{n:02x}-0000-4000-8000-0000000000{n:02x}")
+}
+
+pub(crate) fn acl() -> Acl {
+    let policy = |name: &str, rules: &str| AclPolicy {
+        name: name.into(),
+        description: format!("what {name} may"),
+        rules: rules.into(),
+    };
+    let node = "node_prefix \"\" { policy = \"write\" }\nservice_prefix \"\" { policy = \"write\" }\nagent_prefix \"\" { policy = \"read\" }";
+    let token = |n: u8, description: &str, policy: &str| AclToken {
+        accessor_id: uuid(n + 1),
+        secret_id: uuid(n),
+        description: description.into(),
+        policies: vec![policy.into()],
+    };
+    Acl {
+        management_token: uuid(0x11),
+        policies: vec![
+            policy("node", node),
+            policy(
+                "dns",
+                "node_prefix \"\" { policy = \"read\" }\nservice_prefix \"\" { policy = \"read\" }",
+            ),
+        ],
+        tokens: vec![token(0xa1, "node n1", "node"), token(0xd0, "dns", "dns")],
+    }
+}
+
+pub(crate) fn check(name: &str, gate: bool, kind: CheckKind) -> Check {
+    Check { name: name.into(), gate, interval_secs: 5, timeout_secs: 3, kind }
+}
+
+pub(crate) fn spec(role: &str, checks: Vec<Check>) -> Spec {
+    Spec {
+        version: ballast_contract::SPEC_VERSION,
+        image: Image {
+            name: role.into(),
+            version: "0.1.0".into(),
+            packages: vec![],
+            kernel: Kernel { command_line: vec![], initrd_modules: vec![], keep_modules: vec![] },
+            users: vec![],
+            groups: vec![],
+            files: vec![],
+            links: vec![],
+            units: Units {
+                enable: vec![],
+                mask: vec![],
+                default_target: "multi-user.target".into(),
+            },
+            leave_out: vec![],
+            partitions: Partitions { esp_bytes: 0, slot_bytes: 0, hash_bytes: 0, state_bytes: 0 },
+            site_keys: vec![],
+            scripts_without_effect: vec![],
+        },
+        role: Role {
+            name: role.into(),
+            service: None,
+            ports: vec![],
+            checks,
+            healthy_within_secs: 60,
+        },
+    }
+}
+
+/// A root that holds this spec.
+pub(crate) fn root_with(spec: &Spec) -> tempfile::TempDir {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("usr/lib/ballast");
+    std::fs::create_dir_all(&path).unwrap();
+    std::fs::write(path.join("spec.json"), serde_json::to_vec(spec).unwrap()).unwrap();
+    directory
+}

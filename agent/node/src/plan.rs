@@ -1,0 +1,155 @@
+//! The plan: everything this boot writes for other programs, as a value; and making it true.
+//!
+//! Planning is pure. Applying a plan twice leaves the same bytes.
+
+mod consul;
+mod firewall;
+mod network;
+
+use ballast_bundle::{Acl, NodeConfig, Secrets};
+use ballast_contract::{Spec, paths};
+
+pub(crate) use firewall::closed;
+pub(crate) use network::Link;
+
+use crate::error::Error;
+use crate::root::{self, Root};
+
+/// One file to be written.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct File {
+    /// Absolute path.
+    pub(crate) path: String,
+    /// Content.
+    pub(crate) bytes: Vec<u8>,
+    /// Permission bits.
+    pub(crate) mode: u32,
+    /// Whose it is.
+    pub(crate) owner: Owner,
+}
+
+/// Whose a file is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Owner {
+    /// Root.
+    Root,
+    /// The account that Consul's agent runs as.
+    Consul,
+}
+
+impl File {
+    fn public(path: &str, text: String) -> Self {
+        Self { path: path.to_owned(), bytes: text.into_bytes(), mode: 0o644, owner: Owner::Root }
+    }
+
+    fn secret_of_consul(path: &str, bytes: Vec<u8>) -> Self {
+        Self { path: path.to_owned(), bytes, mode: 0o600, owner: Owner::Consul }
+    }
+}
+
+/// Everything this boot writes for other programs.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct Plan {
+    /// The node's name, as the kernel shall know it.
+    pub(crate) host_name: String,
+    /// Files, in the order in which they are written.
+    pub(crate) files: Vec<File>,
+}
+
+/// What a plan is made from: the image's spec and the accepted bundle.
+pub(crate) struct Inputs<'a> {
+    pub(crate) spec: &'a Spec,
+    pub(crate) node: &'a NodeConfig,
+    pub(crate) secrets: &'a Secrets,
+    pub(crate) acl: Option<&'a Acl>,
+    /// `consul/ca.pem`, `consul/cert.pem`, `consul/key.pem`.
+    pub(crate) certificates: [Vec<u8>; 3],
+    /// The link the address belongs on.
+    pub(crate) link: Link,
+}
+
+/// The directory of Consul's certificates: beside its configuration, of which it reads every file.
+pub(crate) const CONSUL_TLS: &str = "/run/ballast/consul-tls";
+/// Settings of a role of the image author's own.
+pub(crate) const SETTINGS: &str = "/run/ballast/settings.json";
+/// Names every node knows: the image's `/etc/hosts` links here.
+pub(crate) const HOSTS: &str = "/run/ballast/hosts";
+
+/// Plans what a node needs to become itself.
+pub(crate) fn plan(inputs: Inputs<'_>) -> Result<Plan, Error> {
+    let Inputs { spec, node, secrets, acl, certificates, link } = inputs;
+    let mut files = vec![
+        network::link_file(node, &link),
+        network::hosts_file(node),
+        network::resolved_file(node),
+        firewall::ruleset_file(&spec.role, &node.network.site),
+    ];
+    if !node.settings.is_empty() {
+        let text = serde_json::to_string_pretty(&node.settings)
+            .map_err(|source| Error::Json { path: SETTINGS.into(), source })?;
+        files.push(File::public(SETTINGS, text + "\n"));
+    }
+    for (name, bytes) in ["ca.pem", "cert.pem", "key.pem"].into_iter().zip(certificates) {
+        files.push(File::secret_of_consul(&format!("{CONSUL_TLS}/{name}"), bytes));
+    }
+    // Last: consul.service starts where this file exists.
+    files.push(consul::agent_file(node, secrets, acl)?);
+    Ok(Plan { host_name: node.node.name.clone(), files })
+}
+
+impl Plan {
+    /// Makes the plan true below a root.
+    ///
+    /// # Errors
+    /// What could not be written.
+    pub(crate) fn apply(&self, root: &Root, consul: Option<(u32, u32)>) -> Result<(), Error> {
+        for file in &self.files {
+            apply_file(root, file, consul)?;
+        }
+        if root.is_live() {
+            nix::unistd::sethostname(&self.host_name).map_err(|error| Error::HostName {
+                name: self.host_name.clone(),
+                source: error.into(),
+            })?;
+        }
+        Ok(())
+    }
+}
+
+/// Writes one file, unless it is there already as it shall be.
+pub(crate) fn apply_file(
+    root: &Root,
+    file: &File,
+    consul: Option<(u32, u32)>,
+) -> Result<(), Error> {
+    let owner = match file.owner {
+        Owner::Root => None,
+        Owner::Consul => consul,
+    };
+    root::save(&root.at(&file.path), &file.bytes, file.mode, owner)
+}
+
+/// The ids of the account that Consul's agent runs as, from the spec or, below the root, from Debian's accounts.
+pub(crate) fn consul_ids(root: &Root, spec: &Spec) -> Result<(u32, u32), Error> {
+    const NAME: &str = "consul";
+    let group = |name: &str| spec.image.groups.iter().find(|g| g.name == name).map(|g| g.gid);
+    let declared = spec.image.users.iter().find(|u| u.name == NAME);
+    if let Some((uid, gid)) = declared.and_then(|u| Some((u.uid, group(&u.group)?))) {
+        return Ok((uid, gid));
+    }
+    let passwd = root.load("/etc/passwd")?.unwrap_or_default();
+    String::from_utf8_lossy(&passwd)
+        .lines()
+        .find_map(|line| {
+            let mut fields = line.split(':');
+            let ids = |f: Option<&str>| f.and_then(|id| id.parse().ok());
+            (fields.next() == Some(NAME))
+                .then(|| Some((ids(fields.nth(1))?, ids(fields.next())?)))?
+        })
+        .ok_or_else(|| Error::NoUser { name: NAME.to_owned() })
+}
+
+/// What else stands in this boot's directory for a node without a bundle: a firewall that opens nothing.
+pub(crate) fn closed_plan() -> File {
+    File::public(paths::FIREWALL, closed())
+}
