@@ -2,11 +2,13 @@
 //!
 //! Invariant: depends on serde alone, reads no file, and knows neither the assembler nor the agent.
 
+mod availability;
 mod check;
 mod image;
 pub mod paths;
 mod refuse;
 
+pub use availability::{Availability, Timings};
 pub use check::{Check, CheckKind};
 pub use image::{
     File, Group, Image, Kernel, Link, Opened, Partitions, Port, Protocol, Role, Spec, Units, User,
