@@ -34,7 +34,11 @@ pub fn read_toml<T: DeserializeOwned>(file: &str, bytes: &[u8]) -> Result<T, Doc
         at(line, "is not UTF-8".to_owned(), "save the file as UTF-8 text")
     })?;
     if text.trim().is_empty() {
-        return Err(at(1, "is empty".to_owned(), "`ballast init` writes one to start from"));
+        return Err(at(
+            1,
+            "is empty".to_owned(),
+            "start from the example that `ballast init` writes",
+        ));
     }
     toml::from_str(text).map_err(|error| {
         let span = error.span().unwrap_or_default();
@@ -48,14 +52,14 @@ pub fn read_toml<T: DeserializeOwned>(file: &str, bytes: &[u8]) -> Result<T, Doc
         } else if reason.contains("missing field") {
             "add the missing key"
         } else {
-            "correct the value; `ballast init` writes an example of every key"
+            "the example that `ballast init` writes shows every key with a value"
         };
         at(line_of(bytes, span.start), reason, hint)
     })
 }
 
-/// The line, from 1, that holds this byte.
-fn line_of(bytes: &[u8], offset: usize) -> usize {
+/// The line, from 1, that holds the byte at this offset.
+pub fn line_of(bytes: &[u8], offset: usize) -> usize {
     1 + bytes.iter().take(offset).filter(|b| **b == b'\n').count()
 }
 

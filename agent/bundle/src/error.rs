@@ -74,16 +74,17 @@ impl Error {
     }
 
     /// What to do about it, for the line after the message.
-    pub fn hint(&self) -> &str {
+    pub fn hint(&self) -> &'static str {
         match self {
-            Self::Version { .. } => "make the bundle with the `ballast` of the image's version",
+            Self::Version { .. } | Self::Document(_) => {
+                "make the bundle with the `ballast` of the image's version"
+            }
             Self::SiteKey { .. } => {
                 "a site key is 64 hexadecimal digits: the file site-key.pub of the state folder"
             }
             Self::Untrusted { .. } => {
                 "give the node a bundle of its own site, or set up its state anew to move it to another site"
             }
-            Self::Document(error) => &error.hint,
             Self::WrongNode { .. } => "give each node the bundle that bears its name",
             Self::WrongRole { .. } => {
                 "boot the image of the node's role, or correct `role` in cluster.toml and make the bundles again"

@@ -28,7 +28,7 @@ mod unpack;
 mod verify;
 
 pub use acl::{Acl, AclPolicy, AclToken};
-pub use document::{DocumentError, is_label, read_toml};
+pub use document::{DocumentError, is_label, line_of, read_toml};
 pub use error::Error;
 pub use manifest::{Manifest, ManifestFile};
 pub use node::{ConsulSettings, Identity, Network, NodeConfig, Secrets, is_interface};

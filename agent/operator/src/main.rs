@@ -1,3 +1,132 @@
-//! Placeholder until this room is built.
+//! `ballast`, the operator's command: from a site's `cluster.toml` to bundles, and from a running site to a table.
 
-fn main() {}
+mod access;
+mod authority;
+mod bundles;
+mod cluster;
+mod disk;
+mod error;
+mod init;
+mod report;
+mod secret;
+mod state;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use crate::error::Error;
+
+/// Describe a site once, and give every machine its bundle.
+///
+/// A site is one file, cluster.toml. Start with `ballast init`, edit it, and run `ballast bundle cluster.toml`: each
+/// node gets one bundle with its name, address, certificate and tokens, which it takes at boot.
+#[derive(Parser)]
+#[command(name = "ballast", version, arg_required_else_help = true, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+    /// The time to work at instead of now (RFC 3339), to try what expiry does.
+    #[arg(long, global = true, hide = true, value_parser = time_of)]
+    now: Option<OffsetDateTime>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Write a commented cluster.toml to start from
+    Init {
+        /// Where to write it
+        #[arg(default_value = ".")]
+        directory: PathBuf,
+    },
+    /// Check a cluster file and change nothing
+    Validate {
+        /// The cluster file
+        cluster: PathBuf,
+    },
+    /// Write one bundle per node, keeping authority, keys and tokens in the state folder
+    ///
+    /// Run it again after every change of the cluster file: what did not change stays the same to the byte.
+    /// Certificates live for two years and are issued anew when a node's name, address or role changes, or when less
+    /// than 90 days are left; the authority lives for ten years. A node that left the cluster file loses its bundle.
+    ///
+    /// The state folder is the site's identity: keep it secret, and back it up.
+    Bundle {
+        /// The cluster file
+        cluster: PathBuf,
+        /// Where the bundles go [default: `bundles` beside the cluster file]
+        #[arg(long, value_name = "DIR")]
+        out: Option<PathBuf>,
+        /// The state folder [default: `state` beside the cluster file]
+        #[arg(long, value_name = "DIR")]
+        state: Option<PathBuf>,
+        /// Issue every certificate anew
+        #[arg(long)]
+        renew: bool,
+    },
+}
+
+fn main() -> ExitCode {
+    match run(Cli::parse()) {
+        Ok(code) => code,
+        Err(error) => {
+            print_error(&error);
+            ExitCode::from(error.exit_status())
+        }
+    }
+}
+
+fn run(cli: Cli) -> Result<ExitCode, Error> {
+    let now = cli.now.unwrap_or_else(OffsetDateTime::now_utc);
+    match cli.command {
+        Command::Init { directory } => {
+            let path = init::init(&directory)?;
+            println!("created  {}", path.display());
+            println!("edit it, then run `ballast bundle {}`", path.display());
+        }
+        Command::Validate { cluster: path } => {
+            let cluster = cluster::load_cluster(&path)?;
+            let (nodes, datacenters) = (cluster.nodes.len(), cluster.datacenters.len());
+            println!(
+                "{}: site {:?}, {datacenters} data centre(s), {nodes} node(s): good",
+                path.display(),
+                cluster.site
+            );
+        }
+        Command::Bundle { cluster: path, out, state, renew } => {
+            let cluster = cluster::load_cluster(&path)?;
+            let out = out.unwrap_or_else(|| beside(&path, "bundles"));
+            let state = state.unwrap_or_else(|| beside(&path, "state"));
+            let report = bundles::make_bundles(&cluster, &state, &out, renew, now)?;
+            print!("{report}");
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A folder beside a file.
+fn beside(file: &Path, name: &str) -> PathBuf {
+    file.parent().unwrap_or(Path::new("")).join(name)
+}
+
+fn time_of(text: &str) -> Result<OffsetDateTime, time::error::Parse> {
+    OffsetDateTime::parse(text, &Rfc3339)
+}
+
+/// Prints an error with its whole chain of causes, and the remedy below it.
+fn print_error(error: &Error) {
+    let mut line = error.to_string();
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        line.push_str(": ");
+        line.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    eprintln!("{line}");
+    if let Some(hint) = error.hint() {
+        eprintln!("hint: {hint}");
+    }
+}

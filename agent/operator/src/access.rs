@@ -1,0 +1,78 @@
+//! Who may do what in Consul: one policy per purpose, with the least that Consul 1.8 needs for it.
+
+use ballast_bundle::{Acl, AclPolicy, AclToken};
+
+use crate::cluster::Cluster;
+use crate::state::{NodeTokens, SiteSecrets, Token};
+
+const DNS: &str = "dns";
+const OPERATOR: &str = "operator";
+const REPLICATION: &str = "replication";
+
+/// The site's access rules. Whoever brings no token may do nothing: no policy is given to the anonymous token.
+pub fn access(cluster: &Cluster, site: &SiteSecrets, nodes: &[NodeTokens]) -> Acl {
+    let mut policies = vec![
+        policy(
+            DNS,
+            "Answer DNS: read nodes and services",
+            "node_prefix \"\" { policy = \"read\" }\nservice_prefix \"\" { policy = \"read\" }\n",
+        ),
+        policy(
+            OPERATOR,
+            "Look at everything, change nothing",
+            "operator = \"read\"\nagent_prefix \"\" { policy = \"read\" }\nnode_prefix \"\" { policy = \"read\" }\nservice_prefix \"\" { policy = \"read\" }\n",
+        ),
+    ];
+    let mut tokens = vec![token(&site.operator, "the operator's `ballast status`", OPERATOR)];
+    if cluster.datacenters.len() > 1 {
+        policies.push(policy(
+            REPLICATION,
+            "Copy the access rules to the other data centres",
+            "acl = \"write\"\noperator = \"read\"\nservice_prefix \"\" { policy = \"read\" intentions = \"read\" }\n",
+        ));
+    }
+    for (node, of) in cluster.nodes.iter().zip(nodes) {
+        let name = format!("node-{}", node.name);
+        let purpose = format!("Node {}: register itself and its services", node.name);
+        policies.push(policy(&name, &purpose, &node_rules(&node.name, &node.services)));
+        tokens.push(token(&of.agent, &format!("node {}", node.name), &name));
+        tokens.push(token(&of.dns, &format!("DNS of node {}", node.name), DNS));
+        if let Some(replication) = &of.replication {
+            tokens.push(token(
+                replication,
+                &format!("replication by node {}", node.name),
+                REPLICATION,
+            ));
+        }
+    }
+    Acl { management_token: site.management_token.clone(), policies, tokens }
+}
+
+/// What a node needs: to write itself and its services, and to read the catalogue and its own Consul agent.
+fn node_rules(node: &str, services: &[String]) -> String {
+    let mut rules = format!(
+        "node \"{node}\" {{ policy = \"write\" }}\nagent \"{node}\" {{ policy = \"write\" }}\n\
+         node_prefix \"\" {{ policy = \"read\" }}\nservice_prefix \"\" {{ policy = \"read\" }}\n"
+    );
+    for service in services {
+        rules.push_str(&format!("service \"{service}\" {{ policy = \"write\" }}\n"));
+    }
+    rules
+}
+
+fn policy(name: &str, description: &str, rules: &str) -> AclPolicy {
+    AclPolicy {
+        name: name.to_owned(),
+        description: description.to_owned(),
+        rules: rules.to_owned(),
+    }
+}
+
+fn token(token: &Token, description: &str, policy: &str) -> AclToken {
+    AclToken {
+        accessor_id: token.accessor_id.clone(),
+        secret_id: token.secret_id.clone(),
+        description: description.to_owned(),
+        policies: vec![policy.to_owned()],
+    }
+}

@@ -1,0 +1,162 @@
+//! `ballast bundle`: from the cluster file and the state folder to one bundle per node.
+
+use std::path::Path;
+
+use ballast_bundle::{
+    Acl, ConsulSettings, Contents, Expectation, Identity, Network, NodeConfig, SiteKey, Trust,
+    VERSION, pack, verify,
+};
+use ed25519_dalek::SigningKey;
+use time::OffsetDateTime;
+
+use crate::access::access;
+use crate::authority::Subject;
+use crate::cluster::{Cluster, Node};
+use crate::disk;
+use crate::error::Error;
+use crate::report::Report;
+use crate::state::{Issuance, SiteSecrets, State};
+
+/// Brings the state folder and the bundles up to date with the cluster file.
+///
+/// State comes first and bundles last, so that a run that is cut short leaves nothing in a bundle that the state does
+/// not know, and the next run finishes it.
+pub fn make_bundles(
+    cluster: &Cluster,
+    state: &Path,
+    out: &Path,
+    renew: bool,
+    now: OffsetDateTime,
+) -> Result<Report, Error> {
+    let mut report = Report::default();
+    let state = State::open(state)?;
+    let site = state.site(&cluster.site, &mut report)?;
+    let site_key = state.site_key(&mut report)?;
+    let authority = state.authority(&cluster.site, now, &mut report)?;
+    let issuance = Issuance { authority: &authority, renew, now };
+    state.operator(&issuance, &mut report)?;
+
+    let mut tokens = Vec::new();
+    let mut identities = Vec::new();
+    for node in &cluster.nodes {
+        let (datacenter, address) = (&node.datacenter, node.address.addr());
+        let subject =
+            Subject::node(&node.name, datacenter, &cluster.domain, address, node.is_server());
+        tokens.push(
+            state.node_tokens(&node.name, node.is_server() && datacenter != cluster.primary())?,
+        );
+        identities.push(state.node_identity(&node.name, &subject, &issuance, &mut report)?);
+    }
+    let acl = access(cluster, &site, &tokens);
+
+    disk::make_directory(out)?;
+    for ((node, tokens), identity) in cluster.nodes.iter().zip(&tokens).zip(identities) {
+        let contents = Contents {
+            node: node_config(cluster, node),
+            secrets: secrets(&site, tokens),
+            acl: acl_of(cluster, node, &acl),
+            ca_pem: authority.cert_pem.clone(),
+            cert_pem: identity.cert_pem,
+            key_pem: identity.key_pem,
+        };
+        save_bundle(&contents, &site_key, out, now, &mut report)?;
+    }
+    for name in state.nodes()? {
+        if cluster.nodes.iter().any(|n| n.name == name) {
+            continue;
+        }
+        state.remove_node(&name)?;
+        let path = bundle_path(out, &name);
+        disk::remove(&path)?;
+        report.removed(&path, "its node is not in the cluster file any more; its tokens are void once the servers have their new bundles");
+    }
+    Ok(report)
+}
+
+/// Writes a node's bundle if it differs from the one that is there.
+fn save_bundle(
+    contents: &Contents,
+    site_key: &SigningKey,
+    out: &Path,
+    now: OffsetDateTime,
+    report: &mut Report,
+) -> Result<(), Error> {
+    let name = &contents.node.node.name;
+    let failed = |source| Error::Bundle { node: name.clone(), source };
+    let bytes = pack(contents, site_key).map_err(failed)?;
+    // What a node would refuse is never handed out.
+    let expectation = Expectation {
+        trust: Trust::Keys(vec![SiteKey::from(site_key.verifying_key())]),
+        node: Some(name.clone()),
+        role: Some(contents.node.node.role.clone()),
+        now: now.into(),
+    };
+    verify(&bytes, &expectation).map_err(failed)?;
+    let path = bundle_path(out, name);
+    let what = format!("bundle of {} {name}", contents.node.node.role);
+    match disk::load(&path)? {
+        Some(found) if found == bytes => {
+            report.kept(&path, &what);
+            return Ok(());
+        }
+        Some(_) => report.changed(&path, &what),
+        None => report.created(&path, &what),
+    }
+    disk::save(&path, &bytes)
+}
+
+fn bundle_path(out: &Path, node: &str) -> std::path::PathBuf {
+    out.join(format!("{node}.bundle.tar"))
+}
+
+/// `node.toml` of a node.
+fn node_config(cluster: &Cluster, node: &Node) -> NodeConfig {
+    let datacenter = cluster.datacenters.iter().find(|d| d.name == node.datacenter);
+    let others = cluster.datacenters.iter().filter(|d| d.name != node.datacenter);
+    let servers = |datacenter: &str| {
+        cluster.servers(datacenter).map(|n| n.address.addr()).collect::<Vec<_>>()
+    };
+    let federated = cluster.datacenters.len() > 1;
+    NodeConfig {
+        version: VERSION,
+        node: Identity {
+            site: cluster.site.clone(),
+            name: node.name.clone(),
+            role: node.role.clone(),
+            datacenter: node.datacenter.clone(),
+        },
+        network: Network {
+            address: node.address,
+            gateway: datacenter.and_then(|d| d.gateway),
+            dns: datacenter.map(|d| d.dns.clone()).unwrap_or_default(),
+            interface: node.interface.clone(),
+            site: cluster.datacenters.iter().map(|d| d.network).collect(),
+        },
+        consul: ConsulSettings {
+            servers: servers(&node.datacenter),
+            raft_multiplier: cluster.availability.timings().raft_multiplier,
+            // Only servers take part in the WAN pool.
+            wan_servers: others
+                .filter(|_| node.is_server())
+                .flat_map(|d| servers(&d.name))
+                .collect(),
+            primary_datacenter: federated.then(|| cluster.primary().to_owned()),
+            domain: cluster.domain.clone(),
+        },
+        settings: node.settings.clone(),
+    }
+}
+
+fn secrets(site: &SiteSecrets, tokens: &crate::state::NodeTokens) -> ballast_bundle::Secrets {
+    ballast_bundle::Secrets {
+        gossip_key: site.gossip_key.clone(),
+        agent_token: tokens.agent.secret_id.clone(),
+        dns_token: tokens.dns.secret_id.clone(),
+        replication_token: tokens.replication.as_ref().map(|t| t.secret_id.clone()),
+    }
+}
+
+/// The access rules, on the servers that keep them.
+fn acl_of(cluster: &Cluster, node: &Node, acl: &Acl) -> Option<Acl> {
+    (node.is_server() && node.datacenter == cluster.primary()).then(|| acl.clone())
+}

@@ -1,0 +1,75 @@
+//! Why a command did not do what it was asked, what to do about it, and the exit status that says so.
+
+use std::io;
+use std::path::PathBuf;
+
+use ballast_bundle::DocumentError;
+
+/// Why a command did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error(transparent)]
+    Cluster(#[from] DocumentError),
+    #[error("reading {}", path.display())]
+    LoadCluster { path: PathBuf, source: io::Error },
+    #[error("{} exists already", path.display())]
+    Exists { path: PathBuf },
+    #[error("{doing} {}", path.display())]
+    Io { doing: &'static str, path: PathBuf, source: io::Error },
+    #[error("{} is in use by another run of ballast", path.display())]
+    Locked { path: PathBuf },
+    #[error("{} belongs to site {found:?}, and the cluster file describes site {expected:?}", path.display())]
+    OtherSite { path: PathBuf, found: String, expected: String },
+    #[error("{} does not read as what it must hold", path.display())]
+    // Without its source: what a parser says may quote a secret.
+    Damaged { path: PathBuf },
+    #[error("{} has no authority and keys of a site", path.display())]
+    NoState { path: PathBuf },
+    #[error("the site's authority expires at {at}, too soon to issue certificates")]
+    AuthorityExpires { at: String },
+    #[error("getting random bytes from the operating system")]
+    Random(#[source] getrandom::Error),
+    #[error("making {what}")]
+    Certificate { what: String, source: rcgen::Error },
+    #[error("making the bundle of node {node:?}")]
+    Bundle { node: String, source: ballast_bundle::Error },
+}
+
+impl Error {
+    /// For `map_err` on what the operating system refuses.
+    pub fn io(doing: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
+        let path = path.into();
+        move |source| Self::Io { doing, path, source }
+    }
+
+    /// What to do about it, for the line after the message.
+    pub fn hint(&self) -> Option<&str> {
+        Some(match self {
+            Self::Cluster(error) => &error.hint,
+            Self::LoadCluster { .. } => "`ballast init` writes a cluster.toml to start from",
+            Self::Exists { .. } => "edit it, or name another directory",
+            Self::Locked { .. } => "wait for it to end",
+            Self::OtherSite { .. } => {
+                "name the site's own folder with --state; a site cannot be renamed in place"
+            }
+            Self::Damaged { .. } => "restore the state folder from its backup",
+            Self::NoState { .. } => {
+                "run `ballast bundle` first, or name the site's state folder with --state"
+            }
+            Self::AuthorityExpires { .. } => {
+                "start a new state folder and give every node a bundle made with it"
+            }
+            Self::Bundle { source, .. } => source.hint(),
+            Self::Io { .. } | Self::Random(_) | Self::Certificate { .. } => return None,
+        })
+    }
+
+    /// 2 for input that is wrong, 1 for what failed.
+    pub fn exit_status(&self) -> u8 {
+        match self {
+            Self::Cluster(_) | Self::LoadCluster { .. } | Self::Exists { .. } => 2,
+            Self::OtherSite { .. } | Self::NoState { .. } => 2,
+            _ => 1,
+        }
+    }
+}

@@ -1,0 +1,309 @@
+//! The state folder: a site's authority, keys and tokens, each made once and kept.
+//!
+//! | file | holds |
+//! | --- | --- |
+//! | `site.json` | the site's name, gossip key, management token, and the operator's own token |
+//! | `site-key.pem`, `site-key.pub` | the key that signs bundles, and what an image or a node trusts |
+//! | `ca.pem`, `ca-key.pem` | the certificate authority |
+//! | `operator.pem` | the operator's certificate and key |
+//! | `nodes/<name>.json`, `nodes/<name>.pem` | a node's tokens, and its certificate and key |
+//!
+//! Every file is written whole, and is made when it is missing, so a run that was cut short is finished by the next.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+
+use ed25519_dalek::SigningKey;
+use ed25519_dalek::pkcs8::spki::der::pem::LineEnding;
+use ed25519_dalek::pkcs8::{DecodePrivateKey, EncodePrivateKey};
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
+
+use crate::authority::{Authority, Identity, Subject, date, make_authority, make_key};
+use crate::disk;
+use crate::error::Error;
+use crate::report::Report;
+use crate::secret::{gossip_key, random, uuid};
+
+/// What the whole site shares. Secret, hence no `Debug`.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SiteSecrets {
+    pub site: String,
+    pub gossip_key: String,
+    pub management_token: String,
+    pub operator: Token,
+}
+
+/// A node's tokens. Secret, hence no `Debug`.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NodeTokens {
+    pub agent: Token,
+    pub dns: Token,
+    /// Used by servers of the data centres that do not hold the access rules.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replication: Option<Token>,
+}
+
+/// One of Consul's tokens.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Token {
+    pub accessor_id: String,
+    pub secret_id: String,
+}
+
+impl Token {
+    fn new() -> Result<Self, Error> {
+        Ok(Self { accessor_id: uuid()?, secret_id: uuid()? })
+    }
+}
+
+/// A state folder, and the lock that keeps it to one run at a time.
+pub struct State {
+    root: PathBuf,
+    _lock: Option<Flock<File>>,
+}
+
+impl State {
+    /// Opens a folder for writing, making it if need be.
+    pub fn open(root: &Path) -> Result<Self, Error> {
+        disk::make_directory(&root.join("nodes"))?;
+        let ignore = root.join(".gitignore");
+        if disk::load(&ignore)?.is_none() {
+            disk::save(&ignore, b"# Secrets are not for version control.\n*\n")?;
+        }
+        let folder = File::open(root).map_err(Error::io("opening", root))?;
+        let lock =
+            Flock::lock(folder, FlockArg::LockExclusiveNonblock).map_err(
+                |(_, errno)| match errno {
+                    Errno::EWOULDBLOCK => Error::Locked { path: root.to_owned() },
+                    errno => Error::io("locking", root)(errno.into()),
+                },
+            )?;
+        Ok(Self { root: root.to_owned(), _lock: Some(lock) })
+    }
+
+    /// Opens a folder for reading.
+    pub fn open_existing(root: &Path) -> Result<Self, Error> {
+        if root.join("site.json").exists() {
+            Ok(Self { root: root.to_owned(), _lock: None })
+        } else {
+            Err(Error::NoState { path: root.to_owned() })
+        }
+    }
+
+    /// What the site shares, of an existing folder.
+    pub fn load_site(&self, site: &str) -> Result<Option<SiteSecrets>, Error> {
+        let path = self.root.join("site.json");
+        let Some(secrets) = load_json::<SiteSecrets>(&path)? else { return Ok(None) };
+        if secrets.site != site {
+            return Err(Error::OtherSite {
+                path: self.root.clone(),
+                found: secrets.site,
+                expected: site.to_owned(),
+            });
+        }
+        Ok(Some(secrets))
+    }
+
+    /// What the site shares.
+    pub fn site(&self, site: &str, report: &mut Report) -> Result<SiteSecrets, Error> {
+        if let Some(secrets) = self.load_site(site)? {
+            return Ok(secrets);
+        }
+        let secrets = SiteSecrets {
+            site: site.to_owned(),
+            gossip_key: gossip_key()?,
+            management_token: uuid()?,
+            operator: Token::new()?,
+        };
+        let path = self.root.join("site.json");
+        save_json(&path, &secrets)?;
+        report.created(&path, "gossip key and management token");
+        Ok(secrets)
+    }
+
+    /// The key that signs bundles.
+    pub fn site_key(&self, report: &mut Report) -> Result<SigningKey, Error> {
+        let (path, public) = (self.root.join("site-key.pem"), self.root.join("site-key.pub"));
+        let damaged = || Error::Damaged { path: path.clone() };
+        let key = match load_text(&path)? {
+            Some(pem) => SigningKey::from_pkcs8_pem(&pem).map_err(|_| damaged())?,
+            None => {
+                let key = SigningKey::from_bytes(&random()?);
+                let pem = key.to_pkcs8_pem(LineEnding::LF).map_err(|_| damaged())?;
+                disk::save(&path, pem.as_bytes())?;
+                report.created(&path, "the key that signs bundles");
+                key
+            }
+        };
+        let line = format!("{}\n", ballast_bundle::SiteKey::from(key.verifying_key()));
+        if disk::load(&public)?.as_deref() != Some(line.as_bytes()) {
+            disk::save(&public, line.as_bytes())?;
+            report.created(
+                &public,
+                "its public half, which an image can be made to trust (`site_keys`)",
+            );
+        }
+        Ok(key)
+    }
+
+    /// The authority.
+    pub fn authority(
+        &self,
+        site: &str,
+        now: OffsetDateTime,
+        report: &mut Report,
+    ) -> Result<Authority, Error> {
+        let (path, key_path) = (self.root.join("ca.pem"), self.root.join("ca-key.pem"));
+        let key_pem = match load_text(&key_path)? {
+            Some(pem) => pem,
+            // Without its key an authority is of no use, and a new one in its place would cut the site in two.
+            None if path.exists() => return Err(Error::Damaged { path: key_path }),
+            None => {
+                let pem = make_key()?;
+                disk::save(&key_path, pem.as_bytes())?;
+                pem
+            }
+        };
+        let cert_pem = match load_text(&path)? {
+            Some(pem) => pem,
+            None => {
+                let pem = make_authority(site, &key_pem, now)?;
+                disk::save(&path, pem.as_bytes())?;
+                report.created(&path, "the site's certificate authority");
+                pem
+            }
+        };
+        Authority::read(cert_pem, &key_pem).ok_or(Error::Damaged { path })
+    }
+
+    /// The operator's certificate, and the authority that Consul's servers show.
+    pub fn load_operator(&self) -> Result<(Identity, String), Error> {
+        let (path, ca) = (self.root.join("operator.pem"), self.root.join("ca.pem"));
+        let damaged = |path: &Path| Error::Damaged { path: path.to_owned() };
+        let identity = load_text(&path)?.as_deref().and_then(Identity::from_pem);
+        Ok((identity.ok_or_else(|| damaged(&path))?, load_text(&ca)?.ok_or_else(|| damaged(&ca))?))
+    }
+
+    /// The operator's certificate is there and good.
+    pub fn operator(&self, issuance: &Issuance<'_>, report: &mut Report) -> Result<(), Error> {
+        issuance.identity(&self.root.join("operator.pem"), &Subject::operator(), report)?;
+        Ok(())
+    }
+
+    /// A node's certificate.
+    pub fn node_identity(
+        &self,
+        name: &str,
+        subject: &Subject,
+        issuance: &Issuance<'_>,
+        report: &mut Report,
+    ) -> Result<Identity, Error> {
+        issuance.identity(&self.node(name, "pem"), subject, report)
+    }
+
+    /// A node's tokens.
+    pub fn node_tokens(&self, name: &str, replicates: bool) -> Result<NodeTokens, Error> {
+        let path = self.node(name, "json");
+        let (mut tokens, mut changed) = match load_json::<NodeTokens>(&path)? {
+            Some(tokens) => (tokens, false),
+            None => {
+                (NodeTokens { agent: Token::new()?, dns: Token::new()?, replication: None }, true)
+            }
+        };
+        if replicates != tokens.replication.is_some() {
+            tokens.replication = if replicates { Some(Token::new()?) } else { None };
+            changed = true;
+        }
+        if changed {
+            save_json(&path, &tokens)?;
+        }
+        Ok(tokens)
+    }
+
+    /// The names of the nodes that the folder knows.
+    pub fn nodes(&self) -> Result<Vec<String>, Error> {
+        let folder = self.root.join("nodes");
+        let mut names = Vec::new();
+        for entry in fs::read_dir(&folder).map_err(Error::io("listing", &folder))? {
+            let name = entry.map_err(Error::io("listing", &folder))?.file_name();
+            if let Some(name) = name.to_str().and_then(|n| n.strip_suffix(".json")) {
+                names.push(name.to_owned());
+            }
+        }
+        names.sort();
+        Ok(names)
+    }
+
+    /// Forgets a node: one of the same name will be another.
+    pub fn remove_node(&self, name: &str) -> Result<(), Error> {
+        disk::remove(&self.node(name, "pem"))?;
+        disk::remove(&self.node(name, "json"))?;
+        Ok(())
+    }
+
+    fn node(&self, name: &str, extension: &str) -> PathBuf {
+        self.root.join("nodes").join(format!("{name}.{extension}"))
+    }
+}
+
+/// How certificates are issued in this run.
+pub struct Issuance<'a> {
+    pub authority: &'a Authority,
+    /// Issue anew even what could be kept.
+    pub renew: bool,
+    pub now: OffsetDateTime,
+}
+
+impl Issuance<'_> {
+    /// Keeps the certificate at a path, or issues it.
+    fn identity(
+        &self,
+        path: &Path,
+        subject: &Subject,
+        report: &mut Report,
+    ) -> Result<Identity, Error> {
+        let found = load_text(path)?.as_deref().and_then(Identity::from_pem);
+        let reason = match &found {
+            None => None,
+            Some(_) if self.renew => Some("as asked".to_owned()),
+            Some(identity) => match identity.outdated(subject, self.now) {
+                None => return Ok(identity.clone()),
+                reason => reason,
+            },
+        };
+        let identity = self.authority.issue(subject, self.now)?;
+        disk::save(path, identity.to_pem().as_bytes())?;
+        let until = identity.until().map(date).unwrap_or_default();
+        match reason {
+            None => report.created(path, &format!("certificate until {until}")),
+            Some(reason) => {
+                report.changed(path, &format!("new certificate until {until}: {reason}"))
+            }
+        }
+        Ok(identity)
+    }
+}
+
+fn load_text(path: &Path) -> Result<Option<String>, Error> {
+    let Some(bytes) = disk::load(path)? else { return Ok(None) };
+    String::from_utf8(bytes).map(Some).map_err(|_| Error::Damaged { path: path.to_owned() })
+}
+
+fn load_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, Error> {
+    let Some(bytes) = disk::load(path)? else { return Ok(None) };
+    serde_json::from_slice(&bytes).map(Some).map_err(|_| Error::Damaged { path: path.to_owned() })
+}
+
+fn save_json(path: &Path, value: &impl Serialize) -> Result<(), Error> {
+    let mut bytes =
+        serde_json::to_vec_pretty(value).map_err(|_| Error::Damaged { path: path.to_owned() })?;
+    bytes.push(b'\n');
+    disk::save(path, &bytes)
+}
