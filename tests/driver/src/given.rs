@@ -1,0 +1,84 @@
+//! What a run is given: the image under test and the programs that run it.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use crate::error::{Error, Result};
+use crate::programs::Programs;
+use crate::qemu::{Accel, Hardware, probe_kvm};
+
+/// Paths that the flake sets in the environment and a developer gives as options.
+#[derive(Args, Debug, Clone)]
+pub struct Given {
+    /// Directory that holds `disk.raw` and `netboot.efi`
+    #[arg(long, env = "BALLAST_IMAGE", value_name = "DIR")]
+    image: Option<PathBuf>,
+    /// Directory that holds the image's parts: `vmlinuz`, `initrd.zst`, `cmdline`, `root.erofs`
+    #[arg(long, env = "BALLAST_PARTS", value_name = "DIR")]
+    parts: Option<PathBuf>,
+    /// Tree of unpacked packages that holds QEMU and OVMF; without it, the `PATH`
+    #[arg(long, env = "BALLAST_QEMU", value_name = "TREE")]
+    qemu: Option<PathBuf>,
+    /// Tree of unpacked packages that holds systemd-nspawn; without it, the `PATH`
+    #[arg(long, env = "BALLAST_NSPAWN", value_name = "TREE")]
+    nspawn: Option<PathBuf>,
+    /// The operator's command
+    #[arg(long, env = "BALLAST_COMMAND", value_name = "PROGRAM", default_value = "ballast")]
+    ballast: PathBuf,
+    /// Memory of each QEMU machine, in MiB
+    #[arg(long, env = "BALLAST_MEMORY_MIB", value_name = "MIB", default_value_t = 640)]
+    memory_mib: u32,
+}
+
+impl Given {
+    /// The image's parts.
+    ///
+    /// # Errors
+    /// When none are given.
+    pub fn parts(&self) -> Result<PathBuf> {
+        given(&self.parts, "--parts", "the parts of an image")
+    }
+
+    /// The programs QEMU comes with.
+    pub fn qemu(&self) -> Programs {
+        Programs::new(self.qemu.clone())
+    }
+
+    /// The programs nspawn comes with.
+    pub fn nspawn(&self) -> Programs {
+        Programs::new(self.nspawn.clone())
+    }
+
+    /// The operator's command.
+    pub fn ballast(&self) -> &std::path::Path {
+        &self.ballast
+    }
+
+    /// What QEMU machines are made from.
+    ///
+    /// # Errors
+    /// When the image or its parts are not given.
+    pub fn hardware(&self, accel: Accel) -> Result<Hardware> {
+        Ok(Hardware {
+            programs: self.qemu(),
+            image: given(&self.image, "--image", "an image")?,
+            parts: self.parts()?,
+            accel,
+            memory_mib: self.memory_mib,
+        })
+    }
+
+    /// How QEMU runs best here, and why.
+    ///
+    /// # Errors
+    /// When QEMU does not start.
+    pub fn accel(&self) -> Result<(Accel, String)> {
+        let (works, why) = probe_kvm(&self.qemu(), &self.parts()?.join("vmlinuz"))?;
+        Ok((if works { Accel::Kvm } else { Accel::Tcg }, why))
+    }
+}
+
+fn given(path: &Option<PathBuf>, option: &str, what: &str) -> Result<PathBuf> {
+    path.clone().ok_or_else(|| Error::Missing(format!("{what} is needed: give it with {option}")))
+}

@@ -1,0 +1,216 @@
+//! One container: its cgroup, its `/var`, its console.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use super::stage::Stage;
+use super::within;
+use crate::error::{Error, Result};
+use crate::machine::{Boot, Bundle, Machine, Ran, Wanted};
+use crate::poll;
+use crate::programs::{Programs, output_within, tail};
+use crate::qemu;
+use crate::transcript::Transcript;
+use crate::workspace::remove_cgroup;
+
+/// One container.
+pub struct NspawnMachine {
+    wanted: Wanted,
+    /// What starts it: kept whole, for every life.
+    start: Vec<String>,
+    stage_pid: u32,
+    cgroup: PathBuf,
+    remove_link: Vec<String>,
+    console: Transcript,
+    complaints: Transcript,
+    process: Option<Child>,
+}
+
+impl NspawnMachine {
+    /// Makes the container's files in `dir`.
+    ///
+    /// # Errors
+    /// When it is to have what only hardware has.
+    pub fn new(
+        programs: &Programs,
+        stage: &Stage,
+        root: &std::path::Path,
+        wanted: Wanted,
+        dir: PathBuf,
+    ) -> Result<Self> {
+        if wanted.boot != Boot::Direct || wanted.disk.is_some() {
+            return Err(Error::Missing(format!(
+                "a machine with firmware and disk for {}",
+                wanted.name
+            )));
+        }
+        let var = dir.join("var");
+        fs::create_dir(&var).map_err(Error::file("making", &var))?;
+        let mut nspawn = programs.command("systemd-nspawn");
+        nspawn
+            .args(["--quiet", "--boot", "--register=no", "--keep-unit", "--console=read-only"])
+            .args(["--settings=no", "--link-journal=no", "--resolv-conf=off", "--timezone=off"])
+            .args(["--read-only", "--network-bridge=site"])
+            .arg(format!("--machine={}", wanted.name))
+            .arg(format!("--uuid={}", qemu::uuid(wanted.number)))
+            .arg(format!("--directory={}", root.display()))
+            .arg(format!("--bind={}:/var", var.display()));
+        for (name, file) in credential_files(&wanted, &dir)? {
+            nspawn.arg(format!("--load-credential={name}:{}", file.display()));
+        }
+        let mut link = programs.command("ip");
+        link.args(["link", "delete", &format!("vb-{}", wanted.name)]);
+        Ok(Self {
+            stage_pid: stage.pid(),
+            cgroup: stage.cgroup(&wanted.name),
+            start: words(&nspawn),
+            remove_link: words(&link),
+            wanted,
+            console: Transcript::default(),
+            complaints: Transcript::default(),
+            process: None,
+        })
+    }
+
+    /// The container's first process, as the host counts, once systemd has taken its place in the cgroup.
+    fn leader(&self) -> Option<u32> {
+        let members =
+            fs::read_to_string(self.cgroup.join("payload/init.scope/cgroup.procs")).ok()?;
+        members.lines().filter_map(|pid| pid.parse().ok()).find(|pid| is_first_in_namespace(*pid))
+    }
+
+    fn set_frozen(&self, frozen: bool) -> Result<()> {
+        if self.process.is_none() {
+            return Err(Error::Off { name: self.wanted.name.clone() });
+        }
+        let file = self.cgroup.join("cgroup.freeze");
+        fs::write(&file, if frozen { "1" } else { "0" }).map_err(Error::file("writing", &file))
+    }
+}
+
+fn credential_files(wanted: &Wanted, dir: &std::path::Path) -> Result<Vec<(String, PathBuf)>> {
+    let mut files = Vec::new();
+    for (name, value) in &wanted.credentials {
+        let file = dir.join(name);
+        fs::write(&file, value).map_err(Error::file("writing", &file))?;
+        files.push((name.clone(), file));
+    }
+    match &wanted.bundle {
+        Bundle::None => {}
+        Bundle::Credential(file) => files.push(("ballast.bundle".into(), file.clone())),
+        Bundle::Volume(_) => {
+            return Err(Error::Missing(format!("a machine with volumes for {}", wanted.name)));
+        }
+    }
+    Ok(files)
+}
+
+fn words(command: &Command) -> Vec<String> {
+    std::iter::once(command.get_program())
+        .chain(command.get_args())
+        .map(|word| word.to_string_lossy().into_owned())
+        .collect()
+}
+
+fn is_first_in_namespace(pid: u32) -> bool {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    status
+        .lines()
+        .find_map(|line| line.strip_prefix("NSpid:"))
+        .is_some_and(|pids| pids.split_whitespace().last() == Some("1"))
+}
+
+impl Machine for NspawnMachine {
+    fn name(&self) -> &str {
+        &self.wanted.name
+    }
+
+    fn console(&self) -> &Transcript {
+        &self.console
+    }
+
+    fn power_on(&mut self) -> Result<()> {
+        self.kill()?;
+        fs::create_dir(&self.cgroup).map_err(Error::file("making", &self.cgroup))?;
+        let mut command = within::command_in(self.stage_pid, Some(&self.wanted.name))?;
+        let mut process = command
+            .args(&self.start)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .map_err(|source| Error::Start { program: "systemd-nspawn".into(), source })?;
+        if let Some(stdout) = process.stdout.take() {
+            self.console.follow(stdout);
+        }
+        if let Some(stderr) = process.stderr.take() {
+            self.complaints.follow(stderr);
+        }
+        self.process = Some(process);
+        Ok(())
+    }
+
+    fn kill(&mut self) -> Result<()> {
+        let Some(mut process) = self.process.take() else { return Ok(()) };
+        remove_cgroup(&self.cgroup)?;
+        process.wait().map_err(Error::system(format!("waiting for {}", self.wanted.name)))?;
+        // The kernel removes the link some time after its namespace; a machine that comes back at once needs the name.
+        let mut command = within::command(self.stage_pid)?;
+        command.args(&self.remove_link).stdout(Stdio::null()).stderr(Stdio::null());
+        command.status().map(drop).map_err(|source| Error::Start { program: "ip".into(), source })
+    }
+
+    fn freeze(&mut self) -> Result<()> {
+        self.set_frozen(true)
+    }
+
+    fn thaw(&mut self) -> Result<()> {
+        self.set_frozen(false)
+    }
+
+    fn is_on(&mut self) -> bool {
+        self.process.as_mut().is_some_and(|process| matches!(process.try_wait(), Ok(None)))
+    }
+
+    fn run(&mut self, script: &str, limit: Duration) -> Result<Ran> {
+        let start = Instant::now();
+        let leader = loop {
+            poll::check_interrupt()?;
+            if !self.is_on() {
+                return Err(Error::Ended {
+                    name: self.wanted.name.clone(),
+                    status: "its process is gone".into(),
+                    said: tail(&self.complaints.text(), 4),
+                });
+            }
+            if let Some(pid) = self.leader() {
+                break pid;
+            }
+            if start.elapsed() > limit {
+                return Err(Error::Deadline {
+                    what: format!("the first process of {}", self.wanted.name),
+                    waited: limit,
+                    seen: tail(&self.console.text(), 3),
+                });
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        };
+        let mut command = within::command(leader)?;
+        command.args(["/bin/sh", "-c", &format!("exec 2>&1\n{script}")]);
+        let rest = limit.saturating_sub(start.elapsed()).max(Duration::from_secs(1));
+        let timed_out = Ran { status: 124, text: String::new() };
+        Ok(output_within(&mut command, rest)?.map_or(timed_out, |output| Ran {
+            status: output.status.code().unwrap_or(-1),
+            text: String::from_utf8_lossy(&output.stdout).trim_end().to_owned(),
+        }))
+    }
+}
+
+impl Drop for NspawnMachine {
+    fn drop(&mut self) {
+        // What stays, the sweeper removes with the run's cgroup.
+        let _ = self.kill();
+    }
+}
