@@ -24,6 +24,8 @@ mod manifest;
 mod node;
 mod pack;
 mod site_key;
+#[cfg(test)]
+mod tests;
 mod unpack;
 mod verify;
 
@@ -32,7 +34,7 @@ pub use document::{DocumentError, is_label, line_of, read_toml};
 pub use error::Error;
 pub use manifest::{Manifest, ManifestFile};
 pub use node::{ConsulSettings, Identity, Network, NodeConfig, Secrets, is_interface};
-pub use pack::{Contents, pack};
+pub use pack::{Contents, pack, seal};
 pub use site_key::SiteKey;
 pub use unpack::{load_generation, unpack};
 pub use verify::{Bundle, Expectation, Trust, verify};

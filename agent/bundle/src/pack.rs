@@ -47,12 +47,17 @@ pub fn pack(contents: &Contents, site_key: &SigningKey) -> Result<Vec<u8>, Error
     files.push((CA, contents.ca_pem.clone().into_bytes()));
     files.push((CERT, contents.cert_pem.clone().into_bytes()));
     files.push((KEY, contents.key_pem.clone().into_bytes()));
-    pack_files(&contents.node, files, site_key)
+    seal(&contents.node.node.site, &contents.node.node.name, files, site_key)
 }
 
-/// Signs and archives the files as they are; the tests make wrong bundles with it.
-pub(crate) fn pack_files(
-    node: &NodeConfig,
+/// Signs and archives files as they are, whether a node would take them or not: [`pack`] after its checks, and the way
+/// to a wrong bundle with a right signature.
+///
+/// # Errors
+/// A path does not fit a tar header.
+pub fn seal(
+    site: &str,
+    node: &str,
     files: Vec<(&str, Vec<u8>)>,
     site_key: &SigningKey,
 ) -> Result<Vec<u8>, Error> {
@@ -64,8 +69,8 @@ pub(crate) fn pack_files(
     };
     let manifest = Manifest {
         version: VERSION,
-        site: node.node.site.clone(),
-        node: node.node.name.clone(),
+        site: site.to_owned(),
+        node: node.to_owned(),
         site_key: SiteKey::from(site_key.verifying_key()).to_string(),
         files: files.iter().map(entry).collect(),
     };

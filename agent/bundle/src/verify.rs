@@ -49,6 +49,13 @@ pub struct Bundle {
     pub(crate) files: Vec<(String, Vec<u8>)>,
 }
 
+impl Bundle {
+    /// Every file with its path, the manifest and its signature first.
+    pub fn files(&self) -> &[(String, Vec<u8>)] {
+        &self.files
+    }
+}
+
 /// Verifies a bundle's bytes. Pure: reads no file and no clock.
 ///
 /// # Errors
