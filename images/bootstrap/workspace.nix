@@ -1,0 +1,66 @@
+# The workspace, compiled in the sandbox: its dependencies once, then each group of programs from only its own sources.
+#
+# Every group is resolved as part of the whole workspace, so that all of them share one compilation of each dependency.
+{ seed, toolchain, crates }:
+let
+  inherit (builtins) concatStringsSep fromTOML map readFile;
+
+  root = ../../.;
+  members = (fromTOML (readFile ../../Cargo.toml)).workspace.members;
+  place = path: "${path} ${root + "/${path}"}";
+  manifests = map place ([ "Cargo.toml" "Cargo.lock" ] ++ map (member: "${member}/Cargo.toml") members);
+
+  cargo = { name, sources ? [ ], commands, dependencies ? "", ... }@attributes: seed.run ({
+    script = ./cargo.sh;
+    busybox = seed.busybox;
+    inherit toolchain crates dependencies members;
+    manifests = concatStringsSep "\n" manifests;
+    sources = concatStringsSep "\n" (map place sources);
+  } // removeAttrs attributes [ "sources" ]);
+
+  # What cargo compiled of other people's crates, for `profile`.
+  compiled = profile: commands: cargo {
+    name = "ballast-dependencies-${profile}";
+    inherit commands;
+    keep = profile;
+  };
+  released = compiled "release" "build --workspace --release";
+
+  programs = { name, sources, binaries }: cargo {
+    inherit name;
+    sources = [ "modules/contract" ] ++ sources;
+    dependencies = released;
+    commands = "build --workspace --release ${concatStringsSep " " (map (binary: "--bin ${binary}") binaries)}";
+    inherit binaries;
+  };
+in
+{
+  dependencies = released;
+
+  # Baked into images.
+  agent = programs {
+    name = "ballast-agent";
+    sources = [ "agent/bundle" "agent/node" "images/init" ];
+    binaries = [ "ballast-agent" "ballast-init" ];
+  };
+  assembler = programs {
+    name = "ballast-assemble";
+    sources = [ "images/assembler" ];
+    binaries = [ "ballast-assemble" ];
+  };
+  operator = programs {
+    name = "ballast";
+    sources = [ "agent/bundle" "agent/operator" ];
+    binaries = [ "ballast" ];
+  };
+  lock = programs {
+    name = "ballast-lock";
+    sources = [ "images/lock" ];
+    binaries = [ "ballast-lock" ];
+  };
+  machines = programs {
+    name = "ballast-machines";
+    sources = [ "agent/bundle" "tests/driver" ];
+    binaries = [ "ballast-machines" ];
+  };
+}
