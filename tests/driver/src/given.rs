@@ -66,6 +66,7 @@ impl Given {
             parts: self.parts()?,
             accel,
             memory_mib: self.memory_mib,
+            words: Vec::new(),
         })
     }
 

@@ -68,10 +68,15 @@ impl Transcript {
 
     /// When the text first held the needle: the arrival of its last byte.
     pub fn arrival(&self, needle: &str) -> Option<Instant> {
+        self.arrival_since(0, needle)
+    }
+
+    /// When the text from a place on first held the needle.
+    pub fn arrival_since(&self, place: usize, needle: &str) -> Option<Instant> {
         let said = self.lock();
         let needle = needle.as_bytes();
-        let at = said.bytes.windows(needle.len().max(1)).position(|window| window == needle)?;
-        let end = at + needle.len();
+        let mut windows = said.bytes.get(place..)?.windows(needle.len().max(1));
+        let end = place + windows.position(|window| window == needle)? + needle.len();
         said.arrivals.iter().find(|(length, _)| *length >= end).map(|(_, when)| *when)
     }
 

@@ -45,6 +45,11 @@ pub struct Files {
     pub port: PathBuf,
 }
 
+/// Who adds words to the kernel's command line: the stub of a UKI, and systemd-boot where there is none
+/// (smbios-type-11(7)).
+const WORDS_READERS: [&str; 2] =
+    ["io.systemd.stub.kernel-cmdline-extra", "io.systemd.boot.kernel-cmdline-extra"];
+
 /// The whole command line.
 pub fn command(hardware: &Hardware, wanted: &Wanted, files: &Files) -> Result<Command> {
     let mut command = qemu(&hardware.programs);
@@ -70,6 +75,10 @@ pub fn command(hardware: &Hardware, wanted: &Wanted, files: &Files) -> Result<Co
     for string in &files.smbios {
         device(&mut command, "-smbios", "type=11", "path", string);
     }
+    for reader in WORDS_READERS.iter().filter(|_| !hardware.words.is_empty()) {
+        let words = hardware.words.join(" ").replace(',', ",,");
+        command.args(["-smbios", &format!("type=11,value={reader}={words}")]);
+    }
     boot(&mut command, hardware, wanted, files)?;
     device(&mut command, "-drive", "if=none,id=disk,format=qcow2", "file", &files.disk);
     command.args(["-device", "virtio-blk-pci,drive=disk,bootindex=1"]);
@@ -88,7 +97,7 @@ fn boot(command: &mut Command, hardware: &Hardware, wanted: &Wanted, files: &Fil
             let words = fs::read_to_string(&cmdline).map_err(Error::file("reading", &cmdline))?;
             command.arg("-kernel").arg(hardware.parts.join("vmlinuz"));
             command.arg("-initrd").arg(hardware.parts.join("initrd.zst"));
-            command.args(["-append", words.trim_end()]);
+            command.args(["-append", &format!("{} {}", words.trim_end(), hardware.words.join(" "))]);
         }
         Boot::Firmware => firmware(command, hardware, files)?,
         Boot::Netboot => {

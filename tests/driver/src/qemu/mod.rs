@@ -29,6 +29,8 @@ pub struct Hardware {
     pub accel: Accel,
     /// Memory of each machine.
     pub memory_mib: u32,
+    /// Words added to the kernel's command line, where systemd-boot, its stub or the hypervisor hands them on.
+    pub words: Vec<String>,
 }
 
 /// A site of QEMU machines, whose files stand in one directory.
