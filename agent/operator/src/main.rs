@@ -4,15 +4,18 @@ mod access;
 mod authority;
 mod bundles;
 mod cluster;
+mod consul;
 mod disk;
 mod error;
 mod init;
 mod report;
 mod secret;
 mod state;
+mod status;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 use time::OffsetDateTime;
@@ -67,6 +70,23 @@ enum Command {
         #[arg(long)]
         renew: bool,
     },
+    /// Ask the site's Consul servers how every node is; exit with 1 unless all are passing
+    ///
+    /// Asks over HTTPS (port 8501), with the operator's certificate and a token that may read and nothing else, both
+    /// from the state folder. A node that cannot be reached is a row of the table.
+    Status {
+        /// The cluster file
+        cluster: PathBuf,
+        /// The state folder [default: `state` beside the cluster file]
+        #[arg(long, value_name = "DIR")]
+        state: Option<PathBuf>,
+        /// Print JSON instead of a table
+        #[arg(long)]
+        json: bool,
+        /// Seconds until a server that is silent counts as unreachable
+        #[arg(long, value_name = "SECONDS", default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=600))]
+        timeout: u64,
+    },
 }
 
 fn main() -> ExitCode {
@@ -102,6 +122,19 @@ fn run(cli: Cli) -> Result<ExitCode, Error> {
             let state = state.unwrap_or_else(|| beside(&path, "state"));
             let report = bundles::make_bundles(&cluster, &state, &out, renew, now)?;
             print!("{report}");
+        }
+        Command::Status { cluster: path, state, json, timeout } => {
+            let cluster = cluster::load_cluster(&path)?;
+            let state = state.unwrap_or_else(|| beside(&path, "state"));
+            let status = status::ask(&cluster, &state, Duration::from_secs(timeout))?;
+            if json {
+                println!("{:#}", serde_json::json!(status));
+            } else {
+                print!("{status}");
+            }
+            if !status.passing {
+                return Ok(ExitCode::FAILURE);
+            }
         }
     }
     Ok(ExitCode::SUCCESS)

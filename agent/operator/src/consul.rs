@@ -1,0 +1,119 @@
+//! Consul's HTTP API as its servers offer it to the operator: over TLS, both sides with certificates of the site.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use ureq::Agent;
+use ureq::tls::{Certificate, ClientCert, PrivateKey, RootCerts, TlsConfig, TlsProvider};
+
+use crate::authority::Identity;
+
+/// The port of the HTTPS API on every Consul server.
+const PORT: u16 = 8501;
+/// The longest answer that is read: the checks of some ten thousand nodes.
+const MAX_ANSWER_BYTES: u64 = 64 << 20;
+
+/// Why there is no answer: a few words for a table, for silence is data here and no error.
+pub type Silence = String;
+
+/// A client for every server of a site.
+pub struct Client {
+    agent: Agent,
+    token: String,
+}
+
+/// A member of the LAN gossip pool.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct Member {
+    pub name: String,
+    #[serde(default)]
+    pub tags: Tags,
+}
+
+/// What a member says of itself.
+#[derive(Debug, Clone, Default, Deserialize)]
+pub struct Tags {
+    /// Consul's version, a colon, and the revision it was built from.
+    #[serde(default)]
+    pub build: String,
+}
+
+/// A check as the catalogue has it.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct Check {
+    pub node: String,
+    #[serde(rename = "CheckID")]
+    pub id: String,
+    pub name: String,
+    pub status: String,
+}
+
+impl Client {
+    /// A client that shows the operator's certificate and trusts the site's authority alone.
+    pub fn new(
+        operator: &Identity,
+        ca_pem: &str,
+        token: String,
+        timeout: Duration,
+    ) -> Result<Self, ureq::Error> {
+        let ca = Certificate::from_pem(ca_pem.as_bytes())?;
+        let certificate = Certificate::from_pem(operator.cert_pem.as_bytes())?;
+        let key = PrivateKey::from_pem(operator.key_pem.as_bytes())?;
+        let tls = TlsConfig::builder()
+            .provider(TlsProvider::Rustls)
+            .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::ring::default_provider()))
+            .root_certs(RootCerts::new_with_certs(&[ca]))
+            .client_cert(Some(ClientCert::new_with_certs(&[certificate], key)))
+            .build();
+        let agent = Agent::config_builder()
+            .tls_config(tls)
+            .https_only(true)
+            // A site's servers are asked directly, whatever the environment says of proxies.
+            .proxy(None)
+            .max_redirects(0)
+            .timeout_global(Some(timeout))
+            .build()
+            .new_agent();
+        Ok(Self { agent, token })
+    }
+
+    /// The address of the leader, as a server knows it.
+    pub fn leader(&self, server: IpAddr) -> Result<Option<SocketAddr>, Silence> {
+        let leader: String = self.get(server, "status/leader")?;
+        Ok(leader.parse().ok())
+    }
+
+    /// The members of a server's data centre.
+    pub fn members(&self, server: IpAddr) -> Result<Vec<Member>, Silence> {
+        self.get(server, "agent/members")
+    }
+
+    /// Every check of a server's data centre; from a server without a leader, as it last knew them.
+    pub fn checks(&self, server: IpAddr) -> Result<Vec<Check>, Silence> {
+        self.get(server, "health/state/any?stale")
+    }
+
+    fn get<T: DeserializeOwned>(&self, server: IpAddr, path: &str) -> Result<T, Silence> {
+        let url = format!("https://{}/v1/{path}", SocketAddr::new(server, PORT));
+        let answer = self.agent.get(&url).header("X-Consul-Token", &self.token).call();
+        let mut answer = answer.map_err(|error| reason(&error))?;
+        let body = answer.body_mut().with_config().limit(MAX_ANSWER_BYTES).read_to_vec();
+        let body = body.map_err(|error| reason(&error))?;
+        serde_json::from_slice(&body).map_err(|_| format!("{path} was not answered as Consul does"))
+    }
+}
+
+fn reason(error: &ureq::Error) -> Silence {
+    match error {
+        ureq::Error::StatusCode(403) => "the operator's token is refused".to_owned(),
+        ureq::Error::StatusCode(code) => format!("answered with status {code}"),
+        ureq::Error::Timeout(_) => "no answer in time".to_owned(),
+        ureq::Error::Io(error) => error.to_string(),
+        other => other.to_string(),
+    }
+}
