@@ -153,6 +153,17 @@ pub(crate) fn load_last_good(root: &Root, expectation: &Expectation) -> Result<B
         .map_err(|source| Error::Refused { origin: paths::CURRENT_BUNDLE.to_owned(), source })
 }
 
+/// The bundle that this boot has taken and applied, for the parts of the agent that come after it.
+pub(crate) fn load_taken(root: &Root) -> Result<Bundle, Error> {
+    if !root.at(plan::LAST_FILE).exists() {
+        return Err(Error::NotTaken);
+    }
+    // It was verified when it was taken. Certificates that expire while the node runs are Consul's to refuse.
+    let expectation =
+        Expectation { trust: Trust::FirstUse, node: None, role: None, now: SystemTime::UNIX_EPOCH };
+    load_last_good(root, &expectation)
+}
+
 /// Plans what the bundle says, and makes it true.
 pub(crate) fn apply(root: &Root, spec: &Spec, bundle: &Bundle) -> Result<(), Error> {
     let generation = root.at(paths::BUNDLES).join(&bundle.digest);

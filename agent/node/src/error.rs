@@ -1,6 +1,7 @@
 //! Why a command of the agent failed: one sentence each, the cause as source, and what to do about it.
 
 use std::io;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 /// Why a command of the agent failed.
@@ -32,6 +33,18 @@ pub(crate) enum Error {
     Mount { path: PathBuf, source: io::Error },
     #[error("setting the host name to {name:?}")]
     HostName { name: String, source: io::Error },
+    #[error("listening on {address}")]
+    Listen { address: SocketAddr, source: io::Error },
+    #[error("starting the agent's runtime")]
+    Runtime(#[source] io::Error),
+    #[error("this boot took no bundle")]
+    NotTaken,
+    #[error("asking the agent at {address} for the node's status")]
+    Status { address: SocketAddr, source: crate::http::Error },
+    #[error("reading the status that {address} answered")]
+    StatusText { address: SocketAddr, source: serde_json::Error },
+    #[error("the role is not healthy after {waited_secs} s: {closed}")]
+    Unhealthy { waited_secs: u64, closed: String },
     #[error("user {name:?} is in no image: neither the spec nor /etc/passwd has it")]
     NoUser { name: String },
 }
@@ -53,6 +66,10 @@ impl Error {
                 "make one with `ballast bundle`, attach it as a volume labelled BALLAST that holds bundle.tar, and start the machine again",
             ),
             Self::Refused { source, .. } | Self::SiteKey { source, .. } => Some(source.hint()),
+            Self::NotTaken => Some("the journal of ballast-boot.service says why"),
+            Self::Status { .. } => {
+                Some("`systemctl status ballast.service` says whether the agent runs")
+            }
             Self::TwoNames { .. } => {
                 Some("start the machine with the name it had, or with an empty state partition")
             }

@@ -1,5 +1,7 @@
 //! A site for tests: one authority, one site key, and bundles for nodes of any name and role.
 
+pub(crate) mod real_consul;
+
 use std::net::IpAddr;
 
 use ballast_bundle::{
@@ -163,8 +165,13 @@ pub(crate) fn spec(role: &str, checks: Vec<Check>) -> Spec {
 /// A root that holds this spec.
 pub(crate) fn root_with(spec: &Spec) -> tempfile::TempDir {
     let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("usr/lib/ballast");
+    save_spec(directory.path(), spec);
+    directory
+}
+
+/// Puts a spec where the assembler would.
+pub(crate) fn save_spec(root: &std::path::Path, spec: &Spec) {
+    let path = root.join("usr/lib/ballast");
     std::fs::create_dir_all(&path).unwrap();
     std::fs::write(path.join("spec.json"), serde_json::to_vec(spec).unwrap()).unwrap();
-    directory
 }

@@ -2,35 +2,69 @@
 //!
 //! Invariant: writes only below `/run` and `/var`, and asks nobody but this machine whether a boot is good.
 
+mod acl;
+mod agree;
 mod boot;
+mod consul;
 mod error;
 #[cfg(test)]
 mod fixture;
+mod gate;
+mod http;
 mod log;
+mod metrics;
 mod plan;
+mod probe;
 mod root;
+mod run;
+mod serve;
 mod spawn;
+mod state;
+mod status;
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use tokio::signal::unix::{SignalKind, signal};
+
 use error::{Error, chain};
 use root::Root;
+use run::Places;
+
+/// The local Consul agent's HTTP API.
+const CONSUL: ([u8; 4], u16) = ([127, 0, 0, 1], 8500);
+/// Where this agent listens: the contract's `STATUS_ADDRESS`.
+const STATUS: ([u8; 4], u16) = ([127, 0, 0, 1], 8510);
 
 const USAGE: &str = "\
 ballast-agent: learns who this node is, applies its role, checks its health and keeps Consul informed
 
-usage: ballast-agent <command> [--root DIR]
+usage: ballast-agent <command> [options]
 
-  boot    before the network: find, verify and unpack the bundle, and write what it says
+  boot             before the network: find, verify and unpack the bundle, and write what it says
+  run              ask the checks and keep Consul informed, until told to stop
+  gate             wait until every check that gates the boot is passing
+  status [--json]  show what the running agent knows of this node
+  states           print the diagram of a node's states
 
-  --root DIR  work below DIR instead of / (for tests: tells the kernel nothing)
+  --root DIR       work below DIR instead of / (for tests: tells the kernel nothing)
 ";
 
 /// What was asked for on the command line.
 struct Arguments {
-    command: String,
+    command: Command,
     root: PathBuf,
+    json: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Command {
+    Boot,
+    Run,
+    Gate,
+    Status,
+    States,
 }
 
 fn main() -> ExitCode {
@@ -45,7 +79,7 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    match run(&arguments) {
+    match run_command(&arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             log::error(&chain(&error));
@@ -57,28 +91,71 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(arguments: &Arguments) -> Result<(), Error> {
+fn run_command(arguments: &Arguments) -> Result<(), Error> {
     let root = Root::new(&arguments.root);
-    match arguments.command.as_str() {
-        "boot" => boot::boot(&root, boot::find::credentials().as_deref()),
-        _ => Ok(()),
+    let status = SocketAddr::from(STATUS);
+    match arguments.command {
+        Command::Boot => boot::boot(&root, boot::find::credentials().as_deref()),
+        Command::Run => {
+            let places = Places { root, consul: SocketAddr::from(CONSUL), status };
+            runtime()?.block_on(async { run::run(places, told_to_stop()?).await })
+        }
+        Command::Gate => runtime()?.block_on(gate::gate(&root, status)),
+        Command::Status => runtime()?.block_on(status::print(status, arguments.json)),
+        Command::States => {
+            print!("{}", state::diagram());
+            Ok(())
+        }
     }
 }
 
+/// One thread: the agent waits nearly always, and a second thread would only cost memory.
+fn runtime() -> Result<tokio::runtime::Runtime, Error> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Error::Runtime)
+}
+
+/// Resolves at SIGTERM, which is systemd's, or SIGINT, which is a terminal's.
+fn told_to_stop() -> Result<impl Future<Output = ()>, Error> {
+    let mut term = signal(SignalKind::terminate()).map_err(Error::Runtime)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(Error::Runtime)?;
+    Ok(async move {
+        tokio::select! {
+            _ = term.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
+}
+
 /// Reads the arguments; none means that help was asked for.
-fn parse(words: impl Iterator<Item = String>) -> Result<Option<Arguments>, String> {
-    const COMMANDS: [&str; 1] = ["boot"];
-    let mut words = words;
+fn parse(mut words: impl Iterator<Item = String>) -> Result<Option<Arguments>, String> {
     let mut command = None;
     let mut root = PathBuf::from("/");
+    let mut json = false;
     while let Some(word) = words.next() {
-        match word.as_str() {
+        let named = match word.as_str() {
             "-h" | "--help" => return Ok(None),
-            "--root" => root = words.next().ok_or("--root needs a directory")?.into(),
-            name if COMMANDS.contains(&name) && command.is_none() => command = Some(word),
+            "--root" => {
+                root = words.next().ok_or("--root needs a directory")?.into();
+                continue;
+            }
+            "--json" => {
+                json = true;
+                continue;
+            }
+            "boot" => Command::Boot,
+            "run" => Command::Run,
+            "gate" => Command::Gate,
+            "status" => Command::Status,
+            "states" => Command::States,
             other => return Err(format!("{other:?} is no command or option here")),
+        };
+        if command.replace(named).is_some() {
+            return Err(format!("{word:?} is a second command"));
         }
     }
     let command = command.ok_or("no command is given")?;
-    Ok(Some(Arguments { command, root }))
+    if json && command != Command::Status {
+        return Err("--json belongs to status".to_owned());
+    }
+    Ok(Some(Arguments { command, root, json }))
 }

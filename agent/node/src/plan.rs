@@ -75,6 +75,9 @@ pub(crate) const SETTINGS: &str = "/run/ballast/settings.json";
 /// Names every node knows: the image's `/etc/hosts` links here.
 pub(crate) const HOSTS: &str = "/run/ballast/hosts";
 
+/// The file that is written last: where it stands, this boot has taken a bundle. consul.service starts on it.
+pub(crate) const LAST_FILE: &str = "/run/ballast/consul/agent.json";
+
 /// Plans what a node needs to become itself.
 pub(crate) fn plan(inputs: Inputs<'_>) -> Result<Plan, Error> {
     let Inputs { spec, node, secrets, acl, certificates, link } = inputs;
@@ -92,7 +95,7 @@ pub(crate) fn plan(inputs: Inputs<'_>) -> Result<Plan, Error> {
     for (name, bytes) in ["ca.pem", "cert.pem", "key.pem"].into_iter().zip(certificates) {
         files.push(File::secret_of_consul(&format!("{CONSUL_TLS}/{name}"), bytes));
     }
-    // Last: consul.service starts where this file exists.
+    // Last, see LAST_FILE.
     files.push(consul::agent_file(node, secrets, acl)?);
     Ok(Plan { host_name: node.node.name.clone(), files })
 }

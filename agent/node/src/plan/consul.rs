@@ -1,10 +1,9 @@
 //! Consul's agent configuration for 1.8: mutual TLS, gossip encryption, ACLs that deny, and nothing that is not used.
 
 use ballast_bundle::{Acl, NodeConfig, Secrets};
-use ballast_contract::paths;
 use serde_json::{Value, json};
 
-use super::{CONSUL_TLS, File};
+use super::{CONSUL_TLS, File, LAST_FILE};
 use crate::error::Error;
 
 /// The name that makes a Consul agent a server; every other role runs a client.
@@ -15,10 +14,9 @@ pub(super) fn agent_file(
     secrets: &Secrets,
     acl: Option<&Acl>,
 ) -> Result<File, Error> {
-    let path = format!("{}/agent.json", paths::CONSUL_CONFIG);
     let text = serde_json::to_string_pretty(&agent(node, secrets, acl))
-        .map_err(|source| Error::Json { path: (&path).into(), source })?;
-    Ok(File::secret_of_consul(&path, (text + "\n").into_bytes()))
+        .map_err(|source| Error::Json { path: LAST_FILE.into(), source })?;
+    Ok(File::secret_of_consul(LAST_FILE, (text + "\n").into_bytes()))
 }
 
 fn agent(node: &NodeConfig, secrets: &Secrets, acl: Option<&Acl>) -> Value {

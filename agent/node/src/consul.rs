@@ -1,0 +1,131 @@
+//! A thin client of the local Consul agent's HTTP API (Consul 1.8), over loopback: one module per group of endpoints.
+//!
+//! To add an endpoint, write it where its group is, with the fields that are used and no others.
+
+mod acl;
+mod agent;
+mod health;
+mod status;
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use http_body_util::Full;
+use hyper::body::Bytes;
+use hyper::{Method, Request, StatusCode};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+pub(crate) use health::Index;
+
+use crate::http;
+
+/// How long an answer may take that Consul does not hold back on purpose.
+const DEADLINE: Duration = Duration::from_secs(5);
+
+/// Why Consul did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    #[error("asking Consul for {what}")]
+    Exchange { what: String, source: http::Error },
+    #[error("Consul did not answer {what} within {} s", deadline.as_secs())]
+    Deadline { what: String, deadline: Duration },
+    #[error("Consul answered {what} with {status}: {text}")]
+    Status { what: String, status: StatusCode, text: String },
+    #[error("reading Consul's answer to {what}")]
+    Json { what: String, source: serde_json::Error },
+}
+
+/// The local Consul agent, asked with one token. Holds a secret, hence no `Debug`.
+#[derive(Clone)]
+pub(crate) struct Consul {
+    address: SocketAddr,
+    token: Option<String>,
+}
+
+/// An answer's body and its index (`X-Consul-Index`), for blocking queries.
+struct Reply {
+    what: String,
+    body: Bytes,
+    index: u64,
+}
+
+impl Reply {
+    fn json<T: DeserializeOwned>(&self) -> Result<T, Error> {
+        serde_json::from_slice(&self.body)
+            .map_err(|source| Error::Json { what: self.what.clone(), source })
+    }
+}
+
+impl Consul {
+    pub(crate) fn new(address: SocketAddr, token: Option<String>) -> Self {
+        Self { address, token }
+    }
+
+    /// Whether the agent answers at all: true without any other node, and without a token.
+    pub(crate) async fn answers(&self) -> Result<(), Error> {
+        self.get("/").await.map(|_| ())
+    }
+
+    async fn get(&self, path: &str) -> Result<Reply, Error> {
+        self.ask(Method::GET, path, Bytes::new(), DEADLINE).await
+    }
+
+    async fn put(&self, path: &str, body: &impl Serialize) -> Result<Reply, Error> {
+        let what = || format!("PUT {path}");
+        let body =
+            serde_json::to_vec(body).map_err(|source| Error::Json { what: what(), source })?;
+        self.ask(Method::PUT, path, body.into(), DEADLINE).await
+    }
+
+    async fn ask(
+        &self,
+        method: Method,
+        path: &str,
+        body: Bytes,
+        deadline: Duration,
+    ) -> Result<Reply, Error> {
+        let what = format!("{method} {path}");
+        match tokio::time::timeout(deadline, self.exchange(method, path, body, &what)).await {
+            Ok(result) => result,
+            Err(_) => Err(Error::Deadline { what, deadline }),
+        }
+    }
+
+    async fn exchange(
+        &self,
+        method: Method,
+        path: &str,
+        body: Bytes,
+        what: &str,
+    ) -> Result<Reply, Error> {
+        let failed = |source| Error::Exchange { what: what.to_owned(), source };
+        let address = self.address.to_string();
+        let mut request = Request::builder().method(method).uri(path);
+        if let Some(token) = &self.token {
+            request = request.header("X-Consul-Token", token);
+        }
+        let url = || http::Error::Url { url: path.to_owned() };
+        let request = request.body(Full::new(body)).map_err(|_| failed(url()))?;
+        let reply = http::send(&address, request).await.map_err(failed)?;
+        if !reply.status.is_success() {
+            let text = String::from_utf8_lossy(&reply.body).trim().chars().take(200).collect();
+            return Err(Error::Status { what: what.to_owned(), status: reply.status, text });
+        }
+        let index = reply.headers.get("X-Consul-Index").and_then(|v| v.to_str().ok()?.parse().ok());
+        Ok(Reply { what: what.to_owned(), body: reply.body, index: index.unwrap_or(0) })
+    }
+}
+
+/// A path component with everything but unreserved characters escaped (RFC 3986, 2.3).
+fn escape(component: &str) -> String {
+    let mut text = String::new();
+    for byte in component.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            text.push(char::from(byte));
+        } else {
+            text.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    text
+}

@@ -1,0 +1,155 @@
+//! `/metrics`: the node and its checks in Prometheus' text format (version 0.0.4).
+//!
+//! The kernel is asked only when somebody asks here: an idle agent reads nothing.
+
+use std::fmt::{Display, Write};
+
+use sysinfo::{CpuRefreshKind, MemoryRefreshKind, Networks, System};
+
+use crate::run::View;
+use crate::state::{Health, State};
+
+/// What has to be kept between two scrapes.
+pub(crate) struct Metrics {
+    system: System,
+}
+
+impl Metrics {
+    pub(crate) fn new() -> Self {
+        Self { system: System::new() }
+    }
+
+    /// Everything, as one text.
+    pub(crate) fn write(&mut self, view: &View) -> String {
+        let mut page = Page(String::new());
+        write_node(&mut page, view);
+        self.write_machine(&mut page);
+        page.0
+    }
+
+    fn write_machine(&mut self, page: &mut Page) {
+        self.system.refresh_memory_specifics(MemoryRefreshKind::nothing().with_ram());
+        self.system.refresh_cpu_specifics(CpuRefreshKind::nothing().with_cpu_usage());
+
+        page.gauge("node_memory_total_bytes", "Memory of the machine.");
+        page.sample("node_memory_total_bytes", &[], self.system.total_memory());
+        page.gauge("node_memory_available_bytes", "Memory that programs could still get.");
+        page.sample("node_memory_available_bytes", &[], self.system.available_memory());
+        page.gauge(
+            "node_cpu_percent",
+            "Mean use of all processors since the last time this was read.",
+        );
+        page.sample("node_cpu_percent", &[], self.system.global_cpu_usage());
+        page.gauge("node_load1", "Mean length of the run queue over one minute.");
+        page.sample("node_load1", &[], System::load_average().one);
+        page.gauge("node_uptime_seconds", "Time since the machine started.");
+        page.sample("node_uptime_seconds", &[], System::uptime());
+
+        page.gauge("node_filesystem_size_bytes", "Size of a file system.");
+        page.gauge("node_filesystem_available_bytes", "Room for unprivileged programs.");
+        for path in ["/", "/var"] {
+            // One that cannot be asked is a check's to judge.
+            if let Ok(found) = nix::sys::statvfs::statvfs(path) {
+                let bytes = |blocks: u64| blocks.saturating_mul(found.fragment_size());
+                let label = [("path", path)];
+                page.sample("node_filesystem_size_bytes", &label, bytes(found.blocks()));
+                page.sample(
+                    "node_filesystem_available_bytes",
+                    &label,
+                    bytes(found.blocks_available()),
+                );
+            }
+        }
+
+        let networks = Networks::new_with_refreshed_list();
+        page.counter("node_network_receive_bytes_total", "Bytes received on a link.");
+        page.counter("node_network_transmit_bytes_total", "Bytes sent on a link.");
+        for (link, data) in &networks {
+            let label = [("link", link.as_str())];
+            page.sample("node_network_receive_bytes_total", &label, data.total_received());
+            page.sample("node_network_transmit_bytes_total", &label, data.total_transmitted());
+        }
+    }
+}
+
+fn write_node(page: &mut Page, view: &View) {
+    page.gauge("ballast_info", "Who this node is and what it runs.");
+    let labels = [
+        ("node", view.node.as_str()),
+        ("site", view.site.as_str()),
+        ("role", view.role.as_str()),
+        ("datacenter", view.datacenter.as_str()),
+        ("image", view.image.as_str()),
+        ("version", view.version.as_str()),
+        ("bundle", view.bundle.as_str()),
+    ];
+    page.sample("ballast_info", &labels, 1);
+
+    page.gauge("ballast_state", "1 for the state the node is in.");
+    let states =
+        [State::Starting, State::Passing, State::Warning, State::Critical, State::Stopping];
+    for state in states {
+        page.sample(
+            "ballast_state",
+            &[("state", &state.to_string())],
+            u8::from(state == view.state),
+        );
+    }
+
+    page.gauge(
+        "ballast_check",
+        "A check's last answer: 0 passing, 1 warning, 2 critical or none yet.",
+    );
+    for check in &view.checks {
+        let value = match check.answer.as_ref().map(|a| a.health) {
+            Some(Health::Passing) => 0,
+            Some(Health::Warning) => 1,
+            Some(Health::Critical) | None => 2,
+        };
+        page.sample("ballast_check", &[("check", &check.name)], value);
+    }
+
+    page.gauge(
+        "ballast_consul_informed",
+        "1 when Consul could be told of this node's health the last time.",
+    );
+    page.sample("ballast_consul_informed", &[], u8::from(view.consul.error.is_none()));
+}
+
+/// A page in the text format. Writing to a String cannot fail.
+struct Page(String);
+
+impl Page {
+    fn gauge(&mut self, name: &str, help: &str) {
+        self.head(name, help, "gauge");
+    }
+
+    fn counter(&mut self, name: &str, help: &str) {
+        self.head(name, help, "counter");
+    }
+
+    fn head(&mut self, name: &str, help: &str, kind: &str) {
+        let _ = write!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}\n");
+    }
+
+    fn sample(&mut self, name: &str, labels: &[(&str, &str)], value: impl Display) {
+        self.0.push_str(name);
+        for (i, (key, text)) in labels.iter().enumerate() {
+            let text = text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
+            let _ = write!(self.0, "{}{key}=\"{text}\"", if i == 0 { '{' } else { ',' });
+        }
+        let _ = writeln!(self.0, "{} {value}", if labels.is_empty() { "" } else { "}" });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_label_cannot_end_its_quotes() {
+        let mut page = Page(String::new());
+        page.sample("x", &[("a", "1\"} 9\n"), ("b", "2")], 3);
+        assert_eq!(page.0, "x{a=\"1\\\"} 9\\n\",b=\"2\"} 3\n");
+    }
+}

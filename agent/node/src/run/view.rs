@@ -1,0 +1,73 @@
+//! What the agent shows of the node: the document at `/status`.
+
+use ballast_bundle::Bundle;
+use ballast_contract::Spec;
+use serde::{Deserialize, Serialize};
+
+use crate::state::{Answer, Health, State};
+
+/// What the agent shows of the node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct View {
+    pub(crate) node: String,
+    pub(crate) site: String,
+    pub(crate) role: String,
+    pub(crate) datacenter: String,
+    pub(crate) address: String,
+    /// The image's name and version.
+    pub(crate) image: String,
+    pub(crate) version: String,
+    /// The digest of the accepted bundle.
+    pub(crate) bundle: String,
+    pub(crate) state: State,
+    pub(crate) healthy_within_secs: u64,
+    pub(crate) checks: Vec<CheckView>,
+    pub(crate) consul: ConsulView,
+}
+
+/// One check.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct CheckView {
+    pub(crate) name: String,
+    pub(crate) gate: bool,
+    /// The last answer; null until there is one.
+    pub(crate) answer: Option<Answer>,
+}
+
+/// What Consul thinks, as far as the agent knows.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ConsulView {
+    /// The leader's address.
+    pub(crate) leader: Option<String>,
+    /// This node's health in the catalogue: what everyone else sees.
+    pub(crate) catalogue: Option<Health>,
+    /// Why Consul could not be told, the last time it was tried.
+    pub(crate) error: Option<String>,
+}
+
+impl View {
+    pub(crate) fn new(spec: &Spec, bundle: &Bundle) -> Self {
+        let node = &bundle.node.node;
+        Self {
+            node: node.name.clone(),
+            site: node.site.clone(),
+            role: node.role.clone(),
+            datacenter: node.datacenter.clone(),
+            address: bundle.node.network.address.addr().to_string(),
+            image: spec.image.name.clone(),
+            version: spec.image.version.clone(),
+            bundle: bundle.digest.clone(),
+            state: State::Starting,
+            healthy_within_secs: spec.role.healthy_within_secs,
+            checks: Vec::new(),
+            consul: ConsulView::default(),
+        }
+    }
+
+    /// Gate checks that are not passing.
+    pub(crate) fn closed_gates(&self) -> impl Iterator<Item = &CheckView> {
+        let passing =
+            |c: &CheckView| c.answer.as_ref().is_some_and(|a| a.health == Health::Passing);
+        self.checks.iter().filter(move |c| c.gate && !passing(c))
+    }
+}
