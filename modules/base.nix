@@ -115,7 +115,8 @@ final: {
       text = ''
         [Unit]
         Description=Consul agent
-        After=ballast-boot.service network.target
+        # It binds to every address and joins when it can, so it need not wait for the network.
+        After=ballast-boot.service
         # No bundle, no Consul.
         ConditionPathExists=/run/ballast/consul/agent.json
         # Comes back however often it must; RestartSec paces it.
@@ -147,12 +148,16 @@ final: {
       text = ''
         [Unit]
         Description=Check the node's health and keep Consul informed
+        # After Consul only so that the first round finds it: neither needs the other to be up.
         After=ballast-boot.service consul.service
+        # No bundle, nothing to check or to register.
+        ConditionPathExists=/run/ballast/consul/agent.json
         StartLimitIntervalSec=0
 
         [Service]
         Type=notify
         ExecStart=/usr/bin/ballast-agent run
+        # The agent's main loop answers it, as long as every check is being asked.
         WatchdogSec=30
         Restart=always
         RestartSec=2
