@@ -1,0 +1,43 @@
+//! Pass: puts the small files that maintainer scripts write from a package's own template or from a fixed text.
+//!
+//! Stands for: the postinst of base-files, netbase, debianutils, openssl, libpam-modules.
+
+use super::Context;
+use crate::error::AssembleError;
+use crate::tree::{Node, Tree};
+
+/// From a template that a package brings, to where the script would copy it.
+const COPIES: [(&str, &str); 5] = [
+    ("usr/share/base-files/dot.profile", "root/.profile"),
+    ("usr/share/base-files/dot.bashrc", "root/.bashrc"),
+    ("usr/share/base-files/profile", "etc/profile"),
+    ("usr/share/base-files/motd", "etc/motd"),
+    ("usr/share/debianutils/shells", "etc/shells"),
+];
+
+/// Directories base-files makes.
+const DIRS: [&str; 6] = ["mnt", "srv", "opt", "etc/opt", "media", "efi"];
+
+const HOSTS: &str = "127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\nff02::1 ip6-allnodes\nff02::2 ip6-allrouters\n";
+
+/// Puts whatever is not there yet.
+pub fn pass(tree: &mut Tree, _: &Context<'_>) -> Result<(), AssembleError> {
+    for (from, to) in COPIES {
+        if let (Some(node), None) = (tree.get(from).cloned(), tree.get(to)) {
+            tree.put(to, node)?;
+        }
+    }
+    for dir in DIRS {
+        missing(tree, dir, Node::dir(0o755))?;
+    }
+    missing(tree, "etc/hosts", Node::file(0o644, HOSTS))?;
+    missing(tree, "etc/environment", Node::file(0o644, ""))?;
+    missing(tree, "etc/security/opasswd", Node::file(0o600, ""))?;
+    missing(tree, "etc/dpkg/origins/default", Node::link("debian"))?;
+    missing(tree, "usr/lib/ssl", Node::link("/etc/ssl"))
+}
+
+fn missing(tree: &mut Tree, path: &str, node: Node) -> Result<(), AssembleError> {
+    let place = tree.place(path)?;
+    if tree.get(&place).is_none() { tree.put(&place, node) } else { Ok(()) }
+}

@@ -1,0 +1,66 @@
+//! The passes: each does to the tree what a maintainer script, a trigger or a first boot would do to a disk.
+//!
+//! Invariant: a pass reads the tree, the packages and the spec, and nothing else.
+
+mod accounts;
+mod defaults;
+mod identity;
+mod leave_out;
+mod modules;
+mod spec_files;
+mod state;
+mod sysusers;
+mod tmpfiles;
+mod units;
+
+use std::path::Path;
+
+use ballast_contract::Spec;
+
+use crate::error::AssembleError;
+use crate::read::Package;
+use crate::tree::Tree;
+
+pub use modules::{Loaded, initrd_modules, release};
+
+/// What a pass may look at.
+#[derive(Debug)]
+pub struct Context<'a> {
+    pub spec: &'a Spec,
+    pub packages: &'a [Package],
+    /// The time every file carries, in seconds since 1970: the packages' newest.
+    pub epoch: u64,
+    /// The agent's program.
+    pub agent: &'a Path,
+}
+
+type Pass = fn(&mut Tree, &Context<'_>) -> Result<(), AssembleError>;
+
+/// In this order: what the author left out is gone before anything is derived from what is there.
+const LINE: [(&str, Pass); 9] = [
+    ("leave out", leave_out::pass),
+    ("kernel modules", modules::pass),
+    ("spec files", spec_files::pass),
+    ("accounts", accounts::pass),
+    ("default files", defaults::pass),
+    ("tmpfiles", tmpfiles::pass),
+    ("units", units::pass),
+    ("state", state::pass),
+    ("identity", identity::pass),
+];
+
+/// Runs every pass, telling `done` after each.
+///
+/// # Errors
+/// The first pass that can't do its work.
+pub fn apply(
+    tree: &mut Tree,
+    context: &Context<'_>,
+    mut done: impl FnMut(&'static str),
+) -> Result<(), AssembleError> {
+    for (name, pass) in LINE {
+        pass(tree, context)?;
+        done(name);
+    }
+    Ok(())
+}
