@@ -1,10 +1,14 @@
-//! Finds partitions by what the kernel says about them in `/sys/class/block/*/uevent`.
+//! Finds partitions by what the kernel and their disk's table say about them.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// How often we look; a look is a few reads from memory.
-const PAUSE: Duration = Duration::from_millis(10);
+use crate::gpt;
+
+const CLASS: &str = "/sys/class/block";
+/// How often we look; a look is a few reads.
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// One partition.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,13 +39,15 @@ pub fn wait<T>(limit: Duration, found: impl Fn(&[Partition]) -> Option<T>) -> Op
 
 /// All partitions there are now, sorted by device.
 pub fn list() -> Vec<Partition> {
-    let Ok(entries) = std::fs::read_dir("/sys/class/block") else { return Vec::new() };
-    let mut found: Vec<Partition> = entries.flatten().filter_map(|e| read(&e.path())).collect();
+    let Ok(entries) = std::fs::read_dir(CLASS) else { return Vec::new() };
+    let mut tables = HashMap::new();
+    let mut found: Vec<Partition> =
+        entries.flatten().filter_map(|entry| read(&entry.path(), &mut tables)).collect();
     found.sort_by(|a, b| a.device.cmp(&b.device));
     found
 }
 
-fn read(dir: &Path) -> Option<Partition> {
+fn read(dir: &Path, tables: &mut HashMap<String, Vec<Option<String>>>) -> Option<Partition> {
     let text = std::fs::read_to_string(dir.join("uevent")).ok()?;
     let field = |name: &str| {
         text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('=')).map(str::to_owned)
@@ -51,10 +57,19 @@ fn read(dir: &Path) -> Option<Partition> {
     }
     // A partition's directory stands in its disk's.
     let real = std::fs::canonicalize(dir).ok()?;
+    let disk = real.parent()?.file_name()?.to_str()?.to_owned();
+    let table = tables.entry(disk.clone()).or_insert_with(|| load_table(&disk));
+    let position = field("PARTN")?.parse::<usize>().ok()?.checked_sub(1)?;
     Some(Partition {
         device: Path::new("/dev").join(field("DEVNAME")?),
-        disk: real.parent()?.file_name()?.to_str()?.to_owned(),
-        uuid: field("PARTUUID")?.to_ascii_lowercase(),
+        uuid: table.get(position)?.clone()?,
         label: field("PARTNAME").unwrap_or_default(),
+        disk,
     })
+}
+
+fn load_table(disk: &str) -> Vec<Option<String>> {
+    let size = std::fs::read_to_string(format!("{CLASS}/{disk}/queue/logical_block_size"));
+    let size = size.ok().and_then(|text| text.trim().parse().ok()).unwrap_or(512);
+    gpt::load(&Path::new("/dev").join(disk), size)
 }

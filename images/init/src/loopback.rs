@@ -5,11 +5,10 @@ use std::io;
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 
-use rustix::ioctl::{NoArg, Opcode, Updater, ioctl};
+use rustix::ioctl::{Opcode, Updater, ioctl};
 
 use crate::error::InitError;
 
-const CONTROL: &str = "/dev/loop-control";
 /// Numbers of `include/uapi/linux/loop.h`.
 const CONFIGURE: Opcode = 0x4c0a;
 const READ_ONLY: u32 = 1;
@@ -23,9 +22,7 @@ type Config = [u8; 304];
 /// The kernel refusing.
 pub fn attach(file: &Path, number: u8) -> Result<PathBuf, InitError> {
     let failed = |e: io::Error| InitError::Loop(file.to_owned(), e);
-    // Opening the control device loads nothing and makes the numbered devices appear on first use.
-    let control = File::open(CONTROL).map_err(failed)?;
-    add(&control, number).map_err(failed)?;
+    // The kernel's module comes with eight of them.
     let device = PathBuf::from(format!("/dev/loop{number}"));
     let node = File::open(&device).map_err(failed)?;
     let backing = File::open(file).map_err(failed)?;
@@ -44,12 +41,4 @@ pub fn attach(file: &Path, number: u8) -> Result<PathBuf, InitError> {
     unsafe { ioctl(&node, Updater::<CONFIGURE, Config>::new(&mut config)) }
         .map_err(|e| failed(e.into()))?;
     Ok(device)
-}
-
-/// LOOP_CTL_ADD passes its number by value, which rustix has a pattern for only when it is fixed: eight stand ready
-/// unless the kernel was told otherwise, so all that is asked here is whether the control device answers.
-fn add(control: &File, _number: u8) -> io::Result<()> {
-    const GET_FREE: Opcode = 0x4c82;
-    // SAFETY: LOOP_CTL_GET_FREE takes no argument and touches no memory of ours.
-    unsafe { ioctl(control, NoArg::<GET_FREE>::new()) }.map_err(io::Error::from)
 }

@@ -7,6 +7,7 @@ mod block;
 mod command_line;
 mod dm;
 mod error;
+mod gpt;
 mod identity;
 mod loopback;
 mod modules;
