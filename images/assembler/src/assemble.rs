@@ -76,7 +76,14 @@ pub fn image(inputs: &Inputs) -> Result<(), AssembleError> {
         (&entry, &uki(&initrd)?),
     ];
     let volume_id = uuid_from(&digest, "esp").as_fields().0;
-    save_esp(&files, spec.image.partitions.esp_bytes, volume_id, epoch, &inputs.parts, &parts("esp.vfat"))?;
+    save_esp(
+        &files,
+        spec.image.partitions.esp_bytes,
+        volume_id,
+        epoch,
+        &inputs.parts,
+        &parts("esp.vfat"),
+    )?;
     progress.done("UKI, ESP");
 
     let slots = [
@@ -109,7 +116,10 @@ pub fn image(inputs: &Inputs) -> Result<(), AssembleError> {
     save_qcow2(&out("disk.raw"), &out("disk.qcow2"), epoch)?;
     progress.done("disk.qcow2");
 
-    let carried = [("image/root.erofs", load(&parts("root.erofs"))?), ("image/root.verity", load(&parts("root.verity"))?)];
+    let carried = [
+        ("image/root.erofs", load(&parts("root.erofs"))?),
+        ("image/root.verity", load(&parts("root.verity"))?),
+    ];
     let netboot = zstd(&write_initrd(&init, &boot.modules, &carried)?, 3)?;
     save(&out("netboot.efi"), &uki(&netboot)?)?;
     progress.done("netboot.efi");
@@ -123,11 +133,8 @@ pub fn image(inputs: &Inputs) -> Result<(), AssembleError> {
 }
 
 fn load_spec(path: &Path) -> Result<Spec, AssembleError> {
-    let spec: Spec = serde_json::from_slice(&load(path)?).map_err(|source| AssembleError::Json {
-        path: path.to_owned(),
-        what: "a spec",
-        source,
-    })?;
+    let spec: Spec = serde_json::from_slice(&load(path)?)
+        .map_err(|source| AssembleError::Json { path: path.to_owned(), what: "a spec", source })?;
     spec.validate().map_err(|source| AssembleError::Spec { path: path.to_owned(), source })?;
     Ok(spec)
 }
@@ -145,7 +152,10 @@ impl BootParts {
     fn take(tree: &Tree, spec: &Spec) -> Result<Self, AssembleError> {
         let bytes = |path: &str| {
             tree.get(path).and_then(Node::bytes).map(<[u8]>::to_vec).ok_or_else(|| {
-                AssembleError::Place { path: path.to_owned(), reason: "no package brings it".to_owned() }
+                AssembleError::Place {
+                    path: path.to_owned(),
+                    reason: "no package brings it".to_owned(),
+                }
             })
         };
         let release = passes::release(tree)?;

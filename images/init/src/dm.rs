@@ -98,7 +98,11 @@ mod tests {
         // Two device names of 255, a salt of 256 bytes and a root hash would not; ours are 32 bytes and /dev names.
         let parameters = format!(
             "1 /dev/{} /dev/{} 4096 4096 {} 1 sha256 {} {} 1 panic_on_corruption",
-            "n".repeat(32), "n".repeat(32), u64::MAX, "a".repeat(64), "b".repeat(64)
+            "n".repeat(32),
+            "n".repeat(32),
+            u64::MAX,
+            "a".repeat(64),
+            "b".repeat(64)
         );
         assert!(HEADER + TARGET + parameters.len() < 1024);
     }

@@ -36,7 +36,9 @@ fn read_header(bytes: &[u8]) -> Option<Table> {
     if !bytes.starts_with(b"EFI PART") {
         return None;
     }
-    let number = |at: usize| usize::try_from(u32::from_le_bytes(bytes.get(at..at + 4)?.try_into().ok()?)).ok();
+    let number = |at: usize| {
+        usize::try_from(u32::from_le_bytes(bytes.get(at..at + 4)?.try_into().ok()?)).ok()
+    };
     let table = Table {
         block: u64::from_le_bytes(bytes.get(72..80)?.try_into().ok()?),
         count: number(80)?,

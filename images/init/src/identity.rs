@@ -48,7 +48,14 @@ fn kept(disk: Option<&str>) -> Option<String> {
         .find(|p| p.label == STATE_LABEL && disk.is_none_or(|disk| p.disk == disk))?;
     let place = "/state";
     std::fs::create_dir_all(place).ok()?;
-    mount(&state.device, place, "ext4", MountFlags::RDONLY | MountFlags::NOSUID | MountFlags::NODEV, c"").ok()?;
+    mount(
+        &state.device,
+        place,
+        "ext4",
+        MountFlags::RDONLY | MountFlags::NOSUID | MountFlags::NODEV,
+        c"",
+    )
+    .ok()?;
     let text = std::fs::read_to_string(Path::new(place).join(KEPT));
     let _ = unmount(place, UnmountFlags::empty());
     valid(&text.ok()?)

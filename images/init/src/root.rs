@@ -41,12 +41,20 @@ pub fn mount_kernel_filesystems() -> Result<(), InitError> {
         ("proc", "/proc", strict, c""),
         ("sysfs", "/sys", strict, c""),
         ("devtmpfs", "/dev", MountFlags::NOSUID | MountFlags::STRICTATIME, c"mode=755"),
-        ("tmpfs", "/run", MountFlags::NOSUID | MountFlags::NODEV | MountFlags::STRICTATIME, c"mode=755,size=20%"),
+        (
+            "tmpfs",
+            "/run",
+            MountFlags::NOSUID | MountFlags::NODEV | MountFlags::STRICTATIME,
+            c"mode=755,size=20%",
+        ),
     ];
     for (kind, place, flags, options) in table {
         fs::create_dir_all(place).map_err(|e| InitError::Write(place.into(), e))?;
-        mount(kind, place, kind, flags, options)
-            .map_err(|e| InitError::Mount { what: kind.to_owned(), place, source: e.into() })?;
+        mount(kind, place, kind, flags, options).map_err(|e| InitError::Mount {
+            what: kind.to_owned(),
+            place,
+            source: e.into(),
+        })?;
     }
     Ok(())
 }
@@ -101,7 +109,9 @@ pub fn settle_state(image: &Image) -> Result<(), InitError> {
         return Ok(());
     }
     let limit = Duration::from_secs(2);
-    let state = |partitions: &[block::Partition]| partitions.iter().any(|p| p.label == STATE_LABEL).then_some(());
+    let state = |partitions: &[block::Partition]| {
+        partitions.iter().any(|p| p.label == STATE_LABEL).then_some(())
+    };
     if block::wait(limit, state).is_some() {
         return Ok(());
     }
@@ -116,8 +126,11 @@ pub fn settle_state(image: &Image) -> Result<(), InitError> {
 /// A mount that does not move.
 pub fn switch() -> Result<(), InitError> {
     for place in ["/dev", "/proc", "/sys", "/run"] {
-        mount_move(place, format!("{ROOT}{place}"))
-            .map_err(|e| InitError::Mount { what: place.to_owned(), place: ROOT, source: e.into() })?;
+        mount_move(place, format!("{ROOT}{place}")).map_err(|e| InitError::Mount {
+            what: place.to_owned(),
+            place: ROOT,
+            source: e.into(),
+        })?;
     }
     // A loop device keeps its file's memory by itself.
     for part in ["/modules", "/image", "/init"] {

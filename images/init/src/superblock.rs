@@ -32,9 +32,8 @@ pub fn load(device: &Path) -> Result<Superblock, InitError> {
 fn read(bytes: &[u8]) -> Result<Superblock, &'static str> {
     let short = "it is cut off";
     let slice = |from: usize, len: usize| bytes.get(from..from + len).ok_or(short);
-    let number = |from: usize| {
-        slice(from, 4)?.try_into().map(u32::from_le_bytes).map_err(|_| short)
-    };
+    let number =
+        |from: usize| slice(from, 4)?.try_into().map(u32::from_le_bytes).map_err(|_| short);
     if slice(0, 8)? != b"verity\0\0" || number(8)? != 1 {
         return Err("it has no superblock of version 1");
     }

@@ -54,8 +54,9 @@ pub fn pass(tree: &mut Tree, context: &Context<'_>) -> Result<(), AssembleError>
 impl Accounts {
     fn masters(&mut self, tree: &Tree) -> Result<(), AssembleError> {
         let text = |name: &str| {
-            tree.text(&format!("usr/share/base-passwd/{name}.master"))
-                .ok_or_else(|| AssembleError::pass(PASS, "no package brings base-passwd's master files"))
+            tree.text(&format!("usr/share/base-passwd/{name}.master")).ok_or_else(|| {
+                AssembleError::pass(PASS, "no package brings base-passwd's master files")
+            })
         };
         let broken = |line: &str| AssembleError::pass(PASS, format!("no account in line {line:?}"));
         for line in text("group")?.lines() {
@@ -83,7 +84,10 @@ impl Accounts {
         }
         for user in &image.users {
             let (gid, _) = self.groups.get(&user.group).ok_or_else(|| {
-                AssembleError::pass(PASS, format!("user {} wants group {}, which nobody makes", user.name, user.group))
+                AssembleError::pass(
+                    PASS,
+                    format!("user {} wants group {}, which nobody makes", user.name, user.group),
+                )
             })?;
             let gid = *gid;
             self.add_user(&user.name, Some(user.uid), gid, "", &user.home, &user.shell)?;
@@ -96,8 +100,9 @@ impl Accounts {
         for dir in ["usr/lib/sysusers.d", "etc/sysusers.d"] {
             for (name, node) in tree.children(dir).filter(|(name, _)| name.ends_with(".conf")) {
                 let text = String::from_utf8_lossy(node.bytes().unwrap_or_default());
-                let lines = sysusers::read_sysusers(&text)
-                    .map_err(|line| AssembleError::pass(PASS, format!("{dir}/{name}: {line:?} is no account")))?;
+                let lines = sysusers::read_sysusers(&text).map_err(|line| {
+                    AssembleError::pass(PASS, format!("{dir}/{name}: {line:?} is no account"))
+                })?;
                 wanted.extend(lines);
             }
         }
@@ -159,7 +164,10 @@ impl Accounts {
         let taken = |id: u32| self.users.values().any(|user| user.uid == id);
         let uid = match id {
             Some(uid) if taken(uid) => {
-                return Err(AssembleError::pass(PASS, format!("user {name} wants id {uid}, which another user has")));
+                return Err(AssembleError::pass(
+                    PASS,
+                    format!("user {name} wants id {uid}, which another user has"),
+                ));
             }
             Some(uid) => uid,
             // A user and its own group share one number.
@@ -189,14 +197,19 @@ impl Accounts {
         lines.sort_by_key(|(name, user)| (user.uid, name.as_str()));
         lines
             .iter()
-            .map(|(name, u)| format!("{name}:x:{}:{}:{}:{}:{}\n", u.uid, u.gid, u.gecos, u.home, u.shell))
+            .map(|(name, u)| {
+                format!("{name}:x:{}:{}:{}:{}:{}\n", u.uid, u.gid, u.gecos, u.home, u.shell)
+            })
             .collect()
     }
 
     fn group(&self) -> String {
         let mut lines: Vec<_> = self.groups.iter().collect();
         lines.sort_by_key(|(name, (gid, _))| (*gid, name.as_str()));
-        lines.iter().map(|(name, (gid, users))| format!("{name}:x:{gid}:{}\n", users.join(","))).collect()
+        lines
+            .iter()
+            .map(|(name, (gid, users))| format!("{name}:x:{gid}:{}\n", users.join(",")))
+            .collect()
     }
 
     /// No account has a password. The date is the day of the image, so that no clock is asked.

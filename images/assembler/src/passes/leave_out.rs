@@ -8,7 +8,10 @@ use crate::tree::Tree;
 pub fn pass(tree: &mut Tree, context: &Context<'_>) -> Result<(), AssembleError> {
     for pattern in &context.spec.image.leave_out {
         let found: Vec<String> = if pattern.contains('*') {
-            tree.iter().filter(|(path, _)| matches(pattern, path)).map(|(p, _)| p.to_owned()).collect()
+            tree.iter()
+                .filter(|(path, _)| matches(pattern, path))
+                .map(|(p, _)| p.to_owned())
+                .collect()
         } else {
             vec![tree.place(pattern)?]
         };

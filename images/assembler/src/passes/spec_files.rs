@@ -4,8 +4,8 @@ use ballast_contract::paths;
 
 use super::Context;
 use crate::error::AssembleError;
-use crate::tree::Tree;
 use crate::tree::Node;
+use crate::tree::Tree;
 use crate::write::load;
 
 const PASS: &str = "spec files";
@@ -14,8 +14,9 @@ const PASS: &str = "spec files";
 pub fn pass(tree: &mut Tree, context: &Context<'_>) -> Result<(), AssembleError> {
     let image = &context.spec.image;
     for file in &image.files {
-        let mode = u32::from_str_radix(&file.mode, 8)
-            .map_err(|_| AssembleError::pass(PASS, format!("mode {:?} of {} is not octal", file.mode, file.path)))?;
+        let mode = u32::from_str_radix(&file.mode, 8).map_err(|_| {
+            AssembleError::pass(PASS, format!("mode {:?} of {} is not octal", file.mode, file.path))
+        })?;
         tree.put(&file.path, Node::file(mode, file.text.as_bytes()))?;
     }
     for link in &image.links {

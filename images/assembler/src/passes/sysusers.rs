@@ -39,8 +39,11 @@ fn read_line(line: &str) -> Option<Option<Wanted>> {
             let (id, group) = match word(2) {
                 None => (None, Group::Own),
                 Some(text) => {
-                    let (id, group) = text.split_once(':').map_or((text, None), |(i, g)| (i, Some(g)));
-                    let group = group.map_or(Group::Own, |g| g.parse().map_or(Group::Name(g.to_owned()), Group::Id));
+                    let (id, group) =
+                        text.split_once(':').map_or((text, None), |(i, g)| (i, Some(g)));
+                    let group = group.map_or(Group::Own, |g| {
+                        g.parse().map_or(Group::Name(g.to_owned()), Group::Id)
+                    });
                     (if id == "-" { None } else { Some(id.parse().ok()?) }, group)
                 }
             };
@@ -87,7 +90,10 @@ mod tests {
 
     #[test]
     fn ids_groups_and_quoted_names_are_read() {
-        let read = read_sysusers("u sync 4:65534 - /bin /bin/sync\nu! net - \"systemd Network\"\ng kvm -\nr - 500-900").unwrap();
+        let read = read_sysusers(
+            "u sync 4:65534 - /bin /bin/sync\nu! net - \"systemd Network\"\ng kvm -\nr - 500-900",
+        )
+        .unwrap();
         assert_eq!(read.len(), 3);
         assert!(matches!(&read[0], Wanted::User { id: Some(4), group: Group::Id(65534), .. }));
         assert!(matches!(&read[1], Wanted::User { gecos, .. } if gecos == "systemd Network"));

@@ -27,7 +27,10 @@ struct Install {
 pub fn pass(tree: &mut Tree, context: &Context<'_>) -> Result<(), AssembleError> {
     let units = &context.spec.image.units;
     for kind in ["system", "user"] {
-        tree.put(&format!("etc/systemd/{kind}-preset/00-ballast.preset"), Node::file(0o644, "disable *\n"))?;
+        tree.put(
+            &format!("etc/systemd/{kind}-preset/00-ballast.preset"),
+            Node::file(0o644, "disable *\n"),
+        )?;
     }
     let mut todo: Vec<String> = units.enable.iter().rev().cloned().collect();
     let mut done = BTreeSet::new();
@@ -39,24 +42,34 @@ pub fn pass(tree: &mut Tree, context: &Context<'_>) -> Result<(), AssembleError>
     for unit in &units.mask {
         let path = format!("{LOCAL}/{unit}");
         if tree.get(&path).is_some_and(|node| !matches!(node.kind, Kind::Link(_))) {
-            return Err(AssembleError::pass(PASS, format!("{unit} can't be masked: /{path} is a file")));
+            return Err(AssembleError::pass(
+                PASS,
+                format!("{unit} can't be masked: /{path} is a file"),
+            ));
         }
         tree.put(&path, Node::link("/dev/null"))?;
     }
     let target = &units.default_target;
     if find(tree, target).is_none() {
-        return Err(AssembleError::pass(PASS, format!("the default target {target} does not exist")));
+        return Err(AssembleError::pass(
+            PASS,
+            format!("the default target {target} does not exist"),
+        ));
     }
     tree.put(&format!("{LOCAL}/default.target"), Node::link(format!("/{VENDOR}/{target}")))
 }
 
 /// Makes one unit's links; returns the units it names in `Also=`.
 fn enable(tree: &mut Tree, unit: &str) -> Result<Vec<String>, AssembleError> {
-    let (place, text) = find(tree, unit)
-        .ok_or_else(|| AssembleError::pass(PASS, format!("{unit} is to be enabled and does not exist")))?;
+    let (place, text) = find(tree, unit).ok_or_else(|| {
+        AssembleError::pass(PASS, format!("{unit} is to be enabled and does not exist"))
+    })?;
     let install = read_install(&text);
     if install == Install::default() {
-        return Err(AssembleError::pass(PASS, format!("{unit} is to be enabled and has no [Install] section")));
+        return Err(AssembleError::pass(
+            PASS,
+            format!("{unit} is to be enabled and has no [Install] section"),
+        ));
     }
     let link = Node::link(format!("/{place}"));
     // A template is enabled as its default instance.
@@ -67,7 +80,11 @@ fn enable(tree: &mut Tree, unit: &str) -> Result<Vec<String>, AssembleError> {
     for alias in &install.alias {
         tree.put(&format!("{LOCAL}/{}", expand(alias, &name)), link.clone())?;
     }
-    let lists = [(&install.wanted_by, "wants"), (&install.required_by, "requires"), (&install.upheld_by, "upholds")];
+    let lists = [
+        (&install.wanted_by, "wants"),
+        (&install.required_by, "requires"),
+        (&install.upheld_by, "upholds"),
+    ];
     for (targets, how) in lists {
         for target in targets {
             tree.put(&format!("{LOCAL}/{}.{how}/{name}", expand(target, &name)), link.clone())?;
@@ -78,9 +95,9 @@ fn enable(tree: &mut Tree, unit: &str) -> Result<Vec<String>, AssembleError> {
 
 /// Where a unit stands, and its text; an instance's is its template's.
 fn find(tree: &Tree, unit: &str) -> Option<(String, String)> {
-    let template = unit.split_once('@').and_then(|(stem, rest)| {
-        Some(format!("{stem}@.{}", rest.rsplit_once('.')?.1))
-    });
+    let template = unit
+        .split_once('@')
+        .and_then(|(stem, rest)| Some(format!("{stem}@.{}", rest.rsplit_once('.')?.1)));
     for name in std::iter::once(unit.to_owned()).chain(template) {
         for dir in [LOCAL, VENDOR] {
             let path = format!("{dir}/{name}");
@@ -154,7 +171,10 @@ mod tests {
 
     #[test]
     fn wants_requires_and_aliases_become_links() {
-        let mut tree = tree_with("a.service", "WantedBy=x.target y.target\nRequiredBy=z.target\nAlias=b.service");
+        let mut tree = tree_with(
+            "a.service",
+            "WantedBy=x.target y.target\nRequiredBy=z.target\nAlias=b.service",
+        );
         assert!(enable(&mut tree, "a.service").unwrap().is_empty());
         let vendor = Some("/usr/lib/systemd/system/a.service");
         assert_eq!(target(&tree, "etc/systemd/system/x.target.wants/a.service"), vendor);
@@ -177,6 +197,9 @@ mod tests {
     #[test]
     fn a_unit_that_is_not_there_is_refused() {
         let error = enable(&mut Tree::default(), "gone.service").unwrap_err();
-        assert_eq!(error.to_string(), "pass units: gone.service is to be enabled and does not exist");
+        assert_eq!(
+            error.to_string(),
+            "pass units: gone.service is to be enabled and does not exist"
+        );
     }
 }

@@ -38,7 +38,9 @@ impl Paragraph {
             s.split(['(', '[', '<', ':', ' ', '\n']).next().unwrap_or_default().trim().to_owned()
         };
         self.get(field)
-            .map(|v| v.split([',', '|']).map(|s| name(s.trim())).filter(|s| !s.is_empty()).collect())
+            .map(|v| {
+                v.split([',', '|']).map(|s| name(s.trim())).filter(|s| !s.is_empty()).collect()
+            })
             .unwrap_or_default()
     }
 

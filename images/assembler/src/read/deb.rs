@@ -67,14 +67,14 @@ pub fn read_deb(bytes: &[u8]) -> Result<Package, DebError> {
             .ok_or(DebError::Missing(prefix))
             .and_then(|(name, content)| decompress(name, content))
     };
-    if !members.iter().any(|(name, content)| name == "debian-binary" && content.starts_with(b"2.")) {
+    if !members.iter().any(|(name, content)| name == "debian-binary" && content.starts_with(b"2."))
+    {
         return Err(DebError::Missing("debian-binary of version 2"));
     }
     let scripts = read_control(&member("control.tar")?)?;
     let control = Paragraph::read(scripts.get("control").ok_or(DebError::Missing("control"))?);
-    let field = |name: &'static str| {
-        control.get(name).map(str::to_owned).ok_or(DebError::Field(name))
-    };
+    let field =
+        |name: &'static str| control.get(name).map(str::to_owned).ok_or(DebError::Field(name));
     let (items, newest) = read_data(Arc::new(member("data.tar")?))?;
     Ok(Package {
         name: field("Package")?,
@@ -135,7 +135,8 @@ fn read_data(tar: Arc<Vec<u8>>) -> Result<(Vec<Item>, u64), DebError> {
         let number = |n: u64| u32::try_from(n).map_err(|_| refuse("has an owner out of range"));
         let link = || {
             let target = entry.link_name_bytes().ok_or_else(|| refuse("links to nothing"))?;
-            String::from_utf8(target.into_owned()).map_err(|_| refuse("links to a name that is not text"))
+            String::from_utf8(target.into_owned())
+                .map_err(|_| refuse("links to a name that is not text"))
         };
         let shape = match header.entry_type() {
             EntryType::Directory => Shape::Dir,
@@ -165,9 +166,11 @@ fn read_data(tar: Arc<Vec<u8>>) -> Result<(Vec<Item>, u64), DebError> {
 
 /// `./usr/bin/` is `usr/bin`; whatever leaves the tree is refused.
 fn plain_path(bytes: &[u8]) -> Result<String, DebError> {
-    let refuse = |reason| DebError::Entry { path: String::from_utf8_lossy(bytes).into_owned(), reason };
+    let refuse =
+        |reason| DebError::Entry { path: String::from_utf8_lossy(bytes).into_owned(), reason };
     let text = std::str::from_utf8(bytes).map_err(|_| refuse("has a name that is not text"))?;
-    let parts: Vec<&str> = text.split('/').filter(|part| !part.is_empty() && *part != ".").collect();
+    let parts: Vec<&str> =
+        text.split('/').filter(|part| !part.is_empty() && *part != ".").collect();
     if parts.contains(&"..") {
         return Err(refuse("leaves the tree"));
     }

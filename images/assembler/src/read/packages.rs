@@ -64,8 +64,8 @@ fn load(listed: &Listed) -> Result<Package, AssembleError> {
     let path = &listed.path;
     let bytes =
         std::fs::read(path).map_err(|source| AssembleError::Read { path: path.clone(), source })?;
-    let package = read_deb(&bytes)
-        .map_err(|source| AssembleError::Package { path: path.clone(), source })?;
+    let package =
+        read_deb(&bytes).map_err(|source| AssembleError::Package { path: path.clone(), source })?;
     let says = format!("{} {} {}", listed.name, listed.version, listed.architecture);
     let found = format!("{} {} {}", package.name, package.version, package.architecture);
     if says != found {

@@ -42,7 +42,9 @@ impl SlotKind {
         match self {
             Self::Esp => (partition_types::EFI, 0),
             Self::Root => (partition_types::LINUX_ROOT_X64, READ_ONLY),
-            Self::RootVerity => (Type { guid: ROOT_VERITY_X64, os: OperatingSystem::Linux }, READ_ONLY),
+            Self::RootVerity => {
+                (Type { guid: ROOT_VERITY_X64, os: OperatingSystem::Linux }, READ_ONLY)
+            }
         }
     }
 }
@@ -76,7 +78,13 @@ pub fn save_disk(slots: &[Slot], disk: Uuid, to: &Path) -> Result<u64, AssembleE
     }
     // The table's copy stands in the last 33 sectors.
     let whole = next + ALIGN;
-    let mut file = File::options().read(true).write(true).create(true).truncate(true).open(to).map_err(write)?;
+    let mut file = File::options()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .open(to)
+        .map_err(write)?;
     file.set_len(whole).map_err(write)?;
 
     gpt::mbr::ProtectiveMBR::with_lb_size(u32::try_from(whole / SECTOR - 1).unwrap_or(u32::MAX))
@@ -95,7 +103,10 @@ pub fn save_disk(slots: &[Slot], disk: Uuid, to: &Path) -> Result<u64, AssembleE
         if size > slot.size {
             return Err(AssembleError::Format {
                 format: "disk",
-                reason: format!("{} needs {size} bytes, and its partition has {}", slot.label, slot.size),
+                reason: format!(
+                    "{} needs {size} bytes, and its partition has {}",
+                    slot.label, slot.size
+                ),
             });
         }
     }
@@ -109,7 +120,9 @@ fn copy_sparse(from: &Path, to: &mut File, start: u64) -> std::io::Result<u64> {
     let mut at = 0;
     loop {
         let got = from.read(&mut buffer)?;
-        let Some(block) = buffer.get(..got).filter(|block| !block.is_empty()) else { return Ok(at) };
+        let Some(block) = buffer.get(..got).filter(|block| !block.is_empty()) else {
+            return Ok(at);
+        };
         if block.iter().any(|byte| *byte != 0) {
             to.seek(SeekFrom::Start(start + at))?;
             to.write_all(block)?;

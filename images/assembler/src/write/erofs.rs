@@ -19,8 +19,14 @@ use crate::tree::{Kind, Node, Tree};
 ///
 /// # Errors
 /// A tree that tar can't hold, or `mkfs.erofs` failing.
-pub fn save_erofs(tree: &Tree, epoch: u64, compression: &str, to: &Path) -> Result<[u8; 32], AssembleError> {
-    let format = |e: std::io::Error| AssembleError::Format { format: "root", reason: e.to_string() };
+pub fn save_erofs(
+    tree: &Tree,
+    epoch: u64,
+    compression: &str,
+    to: &Path,
+) -> Result<[u8; 32], AssembleError> {
+    let format =
+        |e: std::io::Error| AssembleError::Format { format: "root", reason: e.to_string() };
     let mut digest = Digesting { digest: Sha256::new(), to: std::io::sink() };
     write_tar(tree, epoch, &mut digest).map_err(format)?;
     let digest: [u8; 32] = digest.digest.finalize().into();

@@ -26,14 +26,7 @@ pub fn save_esp(
     std::fs::File::create(to).and_then(|file| file.set_len(size)).map_err(write)?;
     tool::run(
         "mkfs.vfat",
-        &args![
-            "--invariant",
-            "-F32",
-            "-s1",
-            "-nESP",
-            format!("-i{volume_id:08x}"),
-            to,
-        ],
+        &args!["--invariant", "-F32", "-s1", "-nESP", format!("-i{volume_id:08x}"), to,],
         epoch,
         |_| Ok(()),
     )?;

@@ -48,7 +48,20 @@ fn compress(from: &mut dyn std::io::Read, to: &mut dyn Write, level: i32) -> std
 pub fn save_qcow2(from: &Path, to: &Path, epoch: u64) -> Result<(), AssembleError> {
     tool::run(
         "qemu-img",
-        &args!["convert", "-f", "raw", "-O", "qcow2", "-c", "-o", "compression_type=zstd", "-m", "1", from, to],
+        &args![
+            "convert",
+            "-f",
+            "raw",
+            "-O",
+            "qcow2",
+            "-c",
+            "-o",
+            "compression_type=zstd",
+            "-m",
+            "1",
+            from,
+            to
+        ],
         epoch,
         |_| Ok(()),
     )?;

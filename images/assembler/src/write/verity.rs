@@ -44,7 +44,12 @@ impl std::fmt::Display for RootHash {
 ///
 /// # Errors
 /// `veritysetup` failing, or saying no root hash.
-pub fn save_verity(data: &Path, digest: &[u8; 32], epoch: u64, to: &Path) -> Result<RootHash, AssembleError> {
+pub fn save_verity(
+    data: &Path,
+    digest: &[u8; 32],
+    epoch: u64,
+    to: &Path,
+) -> Result<RootHash, AssembleError> {
     let salt = Sha256::new().chain_update("salt").chain_update(digest).finalize();
     let _ = std::fs::remove_file(to);
     let said = tool::run(

@@ -33,7 +33,8 @@ impl Index {
         for number in [MAGIC, VERSION, 0] {
             out.extend_from_slice(&number.to_be_bytes());
         }
-        let all: Vec<Entry<'_>> = self.keys.iter().map(|(k, v)| (k.as_slice(), v.as_slice())).collect();
+        let all: Vec<Entry<'_>> =
+            self.keys.iter().map(|(k, v)| (k.as_slice(), v.as_slice())).collect();
         let root = node(&mut out, &all, 0);
         if let Some(place) = out.get_mut(8..12) {
             place.copy_from_slice(&root.to_be_bytes());
@@ -66,7 +67,8 @@ fn node(out: &mut Vec<u8>, entries: &[Entry<'_>], depth: usize) -> u32 {
         out.extend_from_slice(&shared);
         out.push(0);
     }
-    if let (Some((first, _)), Some((last, _))) = (places.first_key_value(), places.last_key_value()) {
+    if let (Some((first, _)), Some((last, _))) = (places.first_key_value(), places.last_key_value())
+    {
         flags |= CHILDREN;
         out.extend_from_slice(&[*first, *last]);
         for byte in *first..=*last {
@@ -88,7 +90,9 @@ fn node(out: &mut Vec<u8>, entries: &[Entry<'_>], depth: usize) -> u32 {
 
 fn shared_prefix(entries: &[Entry<'_>], depth: usize) -> Vec<u8> {
     // Sorted: what the first and the last share, all share.
-    let (Some((first, _)), Some((last, _))) = (entries.first(), entries.last()) else { return Vec::new() };
+    let (Some((first, _)), Some((last, _))) = (entries.first(), entries.last()) else {
+        return Vec::new();
+    };
     let rest = |key: &[u8]| key.get(depth..).unwrap_or_default().to_vec();
     rest(first).into_iter().zip(rest(last)).take_while(|(a, b)| a == b).map(|(a, _)| a).collect()
 }

@@ -20,7 +20,10 @@ impl Info {
             let Some((key, value)) = text.split_once('=') else { continue };
             match key {
                 "depends" => info.depends.extend(
-                    value.split(',').filter(|name| !name.is_empty()).map(|name| name.replace('-', "_")),
+                    value
+                        .split(',')
+                        .filter(|name| !name.is_empty())
+                        .map(|name| name.replace('-', "_")),
                 ),
                 "alias" => info.aliases.push(value.to_owned()),
                 "softdep" => info.soft.push(value.to_owned()),
@@ -49,9 +52,15 @@ fn section<'a>(elf: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
     if !elf.starts_with(b"\x7fELF\x02\x01") {
         return None;
     }
-    let u16_at = |at: usize| Some(usize::from(u16::from_le_bytes(elf.get(at..at.checked_add(2)?)?.try_into().ok()?)));
-    let u32_at = |at: usize| usize::try_from(u32::from_le_bytes(elf.get(at..at.checked_add(4)?)?.try_into().ok()?)).ok();
-    let u64_at = |at: usize| usize::try_from(u64::from_le_bytes(elf.get(at..at.checked_add(8)?)?.try_into().ok()?)).ok();
+    let u16_at = |at: usize| {
+        Some(usize::from(u16::from_le_bytes(elf.get(at..at.checked_add(2)?)?.try_into().ok()?)))
+    };
+    let u32_at = |at: usize| {
+        usize::try_from(u32::from_le_bytes(elf.get(at..at.checked_add(4)?)?.try_into().ok()?)).ok()
+    };
+    let u64_at = |at: usize| {
+        usize::try_from(u64::from_le_bytes(elf.get(at..at.checked_add(8)?)?.try_into().ok()?)).ok()
+    };
     let table = u64_at(0x28)?;
     let (size, count, names) = (u16_at(0x3a)?, u16_at(0x3c)?, u16_at(0x3e)?);
     let header = |index: usize| table.checked_add(index.checked_mul(size)?);

@@ -27,7 +27,9 @@ pub fn release(tree: &Tree) -> Result<String, AssembleError> {
     match names.as_slice() {
         [one] => Ok((*one).to_owned()),
         [] => Err(AssembleError::pass(PASS, "no package brings a kernel's modules")),
-        many => Err(AssembleError::pass(PASS, format!("more than one kernel: {}", many.join(", ")))),
+        many => {
+            Err(AssembleError::pass(PASS, format!("more than one kernel: {}", many.join(", "))))
+        }
     }
 }
 
@@ -70,9 +72,11 @@ impl Loaded {
             return Err(AssembleError::pass(PASS, format!("this kernel has no module {name}")));
         };
         let broken = |reason: String| AssembleError::pass(PASS, format!("{short}: {reason}"));
-        let packed = tree.get(&format!("{}/{short}", self.root)).and_then(Node::bytes).unwrap_or_default();
+        let packed =
+            tree.get(&format!("{}/{short}", self.root)).and_then(Node::bytes).unwrap_or_default();
         let bytes = decompress(short, packed).map_err(|e| broken(e.to_string()))?;
-        let info = Info::read(&bytes).ok_or_else(|| broken("it is no ELF object with a .modinfo section".to_owned()))?;
+        let info = Info::read(&bytes)
+            .ok_or_else(|| broken("it is no ELF object with a .modinfo section".to_owned()))?;
         Ok(Some((bytes, info)))
     }
 }
@@ -81,7 +85,10 @@ impl Loaded {
 ///
 /// # Errors
 /// A name that is no module of this kernel.
-pub fn initrd_modules(tree: &Tree, names: &[String]) -> Result<Vec<(String, Vec<u8>)>, AssembleError> {
+pub fn initrd_modules(
+    tree: &Tree,
+    names: &[String],
+) -> Result<Vec<(String, Vec<u8>)>, AssembleError> {
     let loaded = Loaded::look(tree)?;
     let mut done = BTreeSet::new();
     let mut order = Vec::new();
@@ -118,7 +125,8 @@ pub fn pass(tree: &mut Tree, context: &Context<'_>) -> Result<(), AssembleError>
         .places
         .iter()
         .filter(|(_, place)| {
-            let inside = |dir: &String| place.starts_with(&format!("kernel/{}/", dir.trim_matches('/')));
+            let inside =
+                |dir: &String| place.starts_with(&format!("kernel/{}/", dir.trim_matches('/')));
             keep.is_empty() || keep.iter().any(inside)
         })
         .map(|(name, _)| name.clone())
@@ -182,7 +190,11 @@ fn read_with_dependencies(
     Ok(infos)
 }
 
-fn write_indexes(tree: &mut Tree, loaded: &Loaded, kept: &BTreeMap<String, Info>) -> Result<(), AssembleError> {
+fn write_indexes(
+    tree: &mut Tree,
+    loaded: &Loaded,
+    kept: &BTreeMap<String, Info>,
+) -> Result<(), AssembleError> {
     let place = |name: &str| loaded.places.get(name).cloned().unwrap_or_default();
     let (mut dep, mut dep_text) = (Index::default(), String::new());
     let (mut alias, mut alias_text) = (Index::default(), String::new());
@@ -191,7 +203,11 @@ fn write_indexes(tree: &mut Tree, loaded: &Loaded, kept: &BTreeMap<String, Info>
     for (name, info) in kept {
         let mut chain = Vec::new();
         needs(kept, name, &mut chain);
-        let line = format!("{}:{}", place(name), chain.iter().map(|n| format!(" {}", place(n))).collect::<String>());
+        let line = format!(
+            "{}:{}",
+            place(name),
+            chain.iter().map(|n| format!(" {}", place(n))).collect::<String>()
+        );
         dep_text.push_str(&format!("{line}\n"));
         dep.insert(name, &line);
         for pattern in &info.aliases {
@@ -223,7 +239,10 @@ fn write_indexes(tree: &mut Tree, loaded: &Loaded, kept: &BTreeMap<String, Info>
         tree.put(&format!("{}/{name}", loaded.root), Node::file(0o644, bytes))?;
     }
     // Symbols are looked up by no one who has the dependencies; an empty index keeps kmod quiet.
-    tree.put(&format!("{}/modules.symbols.bin", loaded.root), Node::file(0o644, Index::default().write()))
+    tree.put(
+        &format!("{}/modules.symbols.bin", loaded.root),
+        Node::file(0o644, Index::default().write()),
+    )
 }
 
 /// Everything a module needs, what must be there first last: the order of modules.dep(5).
