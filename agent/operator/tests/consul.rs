@@ -1,0 +1,290 @@
+//! What a bundle holds, before a real Consul: its certificates, its access rules, and `ballast status`.
+//!
+//! Needs Consul's program, named by `BALLAST_CONSUL`; listens on loopback addresses that nothing else uses.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a panic is a test's failure report"
+)]
+
+use std::fs::{self, File};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use ballast_bundle::{Acl, Bundle, Expectation, Trust, unpack, verify};
+use serde_json::{Value, json};
+use ureq::tls::{Certificate, ClientCert, PrivateKey, RootCerts, TlsConfig, TlsProvider};
+
+const CLUSTER: &str = r#"
+[site]
+name = "judged"
+
+[[datacenter]]
+name = "dc1"
+network = "127.77.0.0/24"
+
+[[role]]
+name = "metrics-store"
+services = ["metrics"]
+
+[[node]]
+name = "consul-1"
+role = "consul-server"
+datacenter = "dc1"
+address = "127.77.0.11"
+
+[[node]]
+name = "metrics-1"
+role = "metrics-store"
+datacenter = "dc1"
+address = "127.77.0.21"
+"#;
+
+const SERVER: &str = "127.77.0.11";
+const DEADLINE: Duration = Duration::from_secs(60);
+
+/// A Consul server that ends with the test.
+struct Consul(Child);
+
+impl Drop for Consul {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Starts the server of a bundle, as a node would.
+fn start(bundle: &Bundle, generation: &Path, root: &Path) -> Consul {
+    let program = std::env::var("BALLAST_CONSUL").expect("BALLAST_CONSUL names Consul's program");
+    let acl = bundle.acl.as_ref().unwrap();
+    let config = json!({
+        "server": true, "node_name": bundle.node.node.name, "datacenter": bundle.node.node.datacenter,
+        "primary_datacenter": bundle.node.node.datacenter, "domain": bundle.node.consul.domain,
+        "data_dir": root.join("data"), "bootstrap_expect": 1,
+        "bind_addr": SERVER, "client_addr": SERVER, "ports": { "https": 8501, "grpc": -1, "serf_wan": -1 },
+        "encrypt": bundle.secrets.gossip_key,
+        "ca_file": generation.join("consul/ca.pem"),
+        "cert_file": generation.join("consul/cert.pem"),
+        "key_file": generation.join("consul/key.pem"),
+        "verify_incoming": true, "verify_outgoing": true, "verify_server_hostname": true,
+        "acl": { "enabled": true, "default_policy": "deny", "tokens": {
+            "master": acl.management_token, "agent": bundle.secrets.agent_token, "default": bundle.secrets.dns_token,
+        } },
+        "performance": { "raft_multiplier": 1 }, "disable_update_check": true,
+    });
+    fs::write(root.join("consul.json"), config.to_string()).unwrap();
+    let log = File::create(root.join("consul.log")).unwrap();
+    let child = Command::new(program)
+        .args(["agent", "-config-file"])
+        .arg(root.join("consul.json"))
+        .stdout(log.try_clone().unwrap())
+        .stderr(log)
+        .stdin(Stdio::null())
+        .spawn()
+        .expect("Consul's program starts");
+    Consul(child)
+}
+
+/// A request with a token to the server's plain HTTP API; its status and body.
+fn request(method: &str, path: &str, token: &str, body: &Value) -> (u16, Value) {
+    let agent =
+        ureq::Agent::config_builder().http_status_as_error(false).proxy(None).build().new_agent();
+    let request = ureq::http::Request::builder()
+        .method(method)
+        .uri(format!("http://{SERVER}:8500/v1/{path}"))
+        .header("X-Consul-Token", token)
+        .body(if body.is_null() { String::new() } else { body.to_string() })
+        .unwrap();
+    match agent.run(request) {
+        Ok(mut answer) => {
+            let text = answer.body_mut().read_to_string().unwrap();
+            (answer.status().as_u16(), serde_json::from_str(&text).unwrap_or(Value::String(text)))
+        }
+        Err(error) => (0, Value::String(error.to_string())),
+    }
+}
+
+fn put(path: &str, token: &str, body: &Value) -> u16 {
+    request("PUT", path, token, body).0
+}
+
+fn get(path: &str, token: &str) -> (u16, Value) {
+    request("GET", path, token, &Value::Null)
+}
+
+/// Asks until the answer pleases, and shows the last one when it never does.
+fn wait(what: &str, log: &Path, mut answer: impl FnMut() -> Result<(), String>) {
+    let start = Instant::now();
+    loop {
+        match answer() {
+            Ok(()) => return,
+            Err(last) if start.elapsed() > DEADLINE => {
+                panic!("waited for {what}, last: {last}\n{}", fs::read_to_string(log).unwrap())
+            }
+            Err(_) => std::thread::sleep(Duration::from_millis(100)),
+        }
+    }
+}
+
+/// Makes the access rules true, as the agent on a server does.
+fn apply(acl: &Acl) {
+    for policy in &acl.policies {
+        let body = json!({ "Name": policy.name, "Description": policy.description, "Rules": policy.rules });
+        assert_eq!(put("acl/policy", &acl.management_token, &body), 200, "{}", policy.name);
+    }
+    for token in &acl.tokens {
+        let policies: Vec<_> = token.policies.iter().map(|name| json!({ "Name": name })).collect();
+        let body = json!({
+            "AccessorID": token.accessor_id, "SecretID": token.secret_id,
+            "Description": token.description, "Policies": policies,
+        });
+        assert_eq!(put("acl/token", &acl.management_token, &body), 200, "{}", token.description);
+    }
+}
+
+/// What the HTTPS API answers to a client that trusts an authority and shows a certificate, or none.
+fn handshake(ca: &str, identity: Option<(&str, &str)>) -> Result<u16, ureq::Error> {
+    let certificate = identity.map(|(cert, key)| {
+        let cert = Certificate::from_pem(cert.as_bytes()).unwrap();
+        ClientCert::new_with_certs(&[cert], PrivateKey::from_pem(key.as_bytes()).unwrap())
+    });
+    let tls = TlsConfig::builder()
+        .provider(TlsProvider::Rustls)
+        .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .root_certs(RootCerts::new_with_certs(&[Certificate::from_pem(ca.as_bytes()).unwrap()]))
+        .client_cert(certificate)
+        .build();
+    let agent = ureq::Agent::config_builder().tls_config(tls).proxy(None).build().new_agent();
+    agent.get(format!("https://{SERVER}:8501/v1/status/leader")).call().map(|a| a.status().as_u16())
+}
+
+fn ballast(root: &Path, arguments: &[&str]) -> (i32, String) {
+    let output = Command::new(env!("CARGO_BIN_EXE_ballast"))
+        .current_dir(root)
+        .args(arguments)
+        .output()
+        .unwrap();
+    let text =
+        String::from_utf8(output.stdout).unwrap() + &String::from_utf8(output.stderr).unwrap();
+    (output.status.code().unwrap(), text)
+}
+
+fn take(root: &Path, node: &str) -> Bundle {
+    let bytes = fs::read(root.join(format!("bundles/{node}.bundle.tar"))).unwrap();
+    let expectation = Expectation {
+        trust: Trust::FirstUse,
+        node: Some(node.to_owned()),
+        role: None,
+        now: SystemTime::now(),
+    };
+    verify(&bytes, &expectation).ok().unwrap()
+}
+
+fn text(bundle: &Bundle, path: &str) -> String {
+    let (_, content) = bundle.files().iter().find(|(p, _)| p == path).unwrap();
+    String::from_utf8(content.clone()).unwrap()
+}
+
+#[test]
+#[ignore = "needs BALLAST_CONSUL"]
+fn a_real_consul_gives_each_token_its_due_and_no_more() {
+    let root = tempfile::tempdir().unwrap();
+    let root = root.path();
+    fs::write(root.join("cluster.toml"), CLUSTER).unwrap();
+    assert_eq!(ballast(root, &["bundle", "cluster.toml"]).0, 0);
+
+    let (server, metrics) = (take(root, "consul-1"), take(root, "metrics-1"));
+    assert!(metrics.acl.is_none(), "only servers know the access rules");
+    let generation = unpack(&server, &root.join("generations")).unwrap();
+
+    // Before the server is there, status is a table of rows, and not an error.
+    let (code, table) = ballast(root, &["status", "cluster.toml", "--timeout", "1"]);
+    assert_eq!(code, 1);
+    assert_eq!(table.matches("unreachable").count(), 2, "{table}");
+
+    let consul = start(&server, &generation, root);
+    let log = root.join("consul.log");
+    let acl = server.acl.as_ref().unwrap();
+    wait("the management token", &log, || match get("acl/tokens", &acl.management_token) {
+        (200, _) => Ok(()),
+        other => Err(format!("{other:?}")),
+    });
+    apply(acl);
+
+    // Nobody: the token that Consul gives to whoever brings none, and what loopback is served as.
+    let own = json!({ "Node": "metrics-1", "Address": "127.77.0.21" });
+    assert_eq!(get("agent/self", "anonymous").0, 403);
+    assert_eq!(get("catalog/nodes", "anonymous"), (200, json!([])));
+    assert_eq!(put("kv/x", "anonymous", &json!(1)), 403);
+    assert_eq!(put("catalog/register", "anonymous", &own), 403);
+    assert_eq!(get("agent/self", "").0, 403);
+    assert_eq!(put("kv/x", "", &json!(1)), 403);
+    assert_eq!(put("catalog/register", "", &own), 403);
+    assert_eq!(get("catalog/nodes", "").1.as_array().unwrap().len(), 1, "DNS has no answer");
+    assert_eq!(get("acl/tokens", "").0, 403);
+
+    // A node of one role: itself and its service, and neither another node nor another service.
+    let token = metrics.secrets.agent_token.as_str();
+    let service = |name: &str| {
+        json!({ "Node": "metrics-1", "Address": "127.77.0.21", "Service": { "Service": name, "Port": 1 },
+            "Checks": [{ "Node": "metrics-1", "CheckID": "serfHealth", "Name": "Serf Health Status", "Status": "passing" }] })
+    };
+    assert_eq!(put("catalog/register", token, &own), 200);
+    assert_eq!(put("catalog/register", token, &service("metrics")), 200);
+    assert_eq!(put("catalog/register", token, &service("postgres")), 403);
+    let other = json!({ "Node": "consul-1", "Address": "127.77.0.66" });
+    assert_eq!(put("catalog/register", token, &other), 403);
+    assert_eq!(get("agent/self", token).0, 403, "another node's Consul agent");
+    assert_eq!(put("kv/x", token, &json!(1)), 403);
+    assert_eq!(get("acl/tokens", token).0, 403);
+    assert_eq!(get("operator/raft/configuration", token).0, 403);
+
+    // The server's own token reads its own agent and registers checks with it.
+    let token = server.secrets.agent_token.as_str();
+    assert_eq!(get("agent/self", token).0, 200);
+    let check = json!({ "Name": "consul-unit", "TTL": "600s", "Status": "passing" });
+    assert_eq!(put("agent/check/register", token, &check), 200);
+    assert_eq!(get("acl/tokens", token).0, 403);
+
+    // Both sides show a certificate of the site, or there is no conversation.
+    let [ca, cert, key] = ["ca", "cert", "key"].map(|f| text(&metrics, &format!("consul/{f}.pem")));
+    assert_eq!(handshake(&ca, Some((&cert, &key))).unwrap(), 200);
+    assert!(handshake(&ca, None).is_err(), "a client without a certificate was served");
+    let stranger = tempfile::tempdir().unwrap();
+    fs::write(stranger.path().join("cluster.toml"), CLUSTER).unwrap();
+    assert_eq!(ballast(stranger.path(), &["bundle", "cluster.toml"]).0, 0);
+    let strange = take(stranger.path(), "metrics-1");
+    let [other_ca, other_cert, other_key] =
+        ["ca", "cert", "key"].map(|f| text(&strange, &format!("consul/{f}.pem")));
+    assert!(handshake(&ca, Some((&other_cert, &other_key))).is_err(), "a stranger was served");
+    assert!(handshake(&other_ca, Some((&cert, &key))).is_err(), "a stranger was trusted");
+
+    // The operator sees it all; the node whose agent is silent keeps the site from being called good.
+    wait("the server to be passing", &log, || {
+        let (code, table) = ballast(root, &["status", "cluster.toml"]);
+        let good = code == 1
+            && table.contains("consul-1   consul-server  127.77.0.11  passing  consul-1  1.8.7")
+            && table.contains("metrics-1  metrics-store  127.77.0.21  warning  consul-1  -");
+        if good { Ok(()) } else { Err(table) }
+    });
+    let reported = json!({ "Node": "metrics-1", "Address": "127.77.0.21",
+        "Check": { "Node": "metrics-1", "CheckID": "unit", "Name": "unit", "Status": "passing" } });
+    assert_eq!(put("catalog/register", &metrics.secrets.agent_token, &reported), 200);
+    let (code, table) = ballast(root, &["status", "cluster.toml", "--json"]);
+    let status: Value = serde_json::from_str(&table).unwrap();
+    assert_eq!((code, &status["passing"]), (0, &json!(true)), "{table}");
+
+    // The operator's token looks, and changes nothing.
+    let site: Value =
+        serde_json::from_slice(&fs::read(root.join("state/site.json")).unwrap()).unwrap();
+    let token = site["operator"]["secret_id"].as_str().unwrap();
+    assert_eq!(get("operator/raft/configuration", token).0, 200);
+    assert_eq!(put("kv/x", token, &json!(1)), 403);
+    assert_eq!(put("catalog/register", token, &other), 403);
+    assert_eq!(get("acl/tokens", token).0, 403);
+    drop(consul);
+}
