@@ -63,7 +63,6 @@ impl Wanted {
             State::Stopping => "the node is stopping".to_owned(),
             State::Passing | State::Warning | State::Critical => format!("role {role} is {state}"),
         };
-        let whole = Answer { health: state.health(), output };
         let mut all: BTreeMap<String, WantedCheck> = checks
             .into_iter()
             .map(|(name, answer)| {
@@ -71,7 +70,11 @@ impl Wanted {
                 (format!("{NODE_CHECK}:{name}"), check)
             })
             .collect();
-        let check = WantedCheck { name: format!("role {role}"), answer: Some(whole) };
+        // An agent that was started again knows nothing yet. Consul holds critical since the boot, or what the agent
+        // before this one said, whose time to live runs: a restarted agent is no news about the role.
+        let unknown = state == State::Starting && all.values().any(|c| c.answer.is_none());
+        let answer = (!unknown).then(|| Answer { health: state.health(), output });
+        let check = WantedCheck { name: format!("role {role}"), answer };
         all.insert(NODE_CHECK.to_owned(), check);
         Self { service, checks: all }
     }
@@ -88,14 +91,10 @@ pub(crate) fn changes(wanted: &Wanted, seen: &Seen) -> Vec<Change> {
     let mut list = Vec::new();
     let in_place = |id: &String| seen.checks.get(id) == Some(&wanted.service);
 
+    // A check that hangs on another service is made anew; the node as a whole, which sorts first, goes first.
     for id in seen.checks.keys() {
-        if !wanted.checks.contains_key(id) || !in_place(id) {
+        if wanted.checks.contains_key(id) && !in_place(id) {
             list.push(Change::ForgetCheck(id.clone()));
-        }
-    }
-    for id in &seen.services {
-        if Some(id) != wanted.service.as_ref() {
-            list.push(Change::ForgetService(id.clone()));
         }
     }
 
@@ -121,5 +120,17 @@ pub(crate) fn changes(wanted: &Wanted, seen: &Seen) -> Vec<Change> {
         .collect();
     answers.sort_by_key(|(health, whole, id, _)| (std::cmp::Reverse(*health), *whole, *id));
     list.extend(answers.into_iter().map(|(_, _, id, a)| Change::Tell(id.clone(), a.clone())));
+
+    // Leftovers go when the truth is told, and stay while it is not known: one that is critical may be all that keeps
+    // the node from looking well.
+    if wanted.checks.get(NODE_CHECK).is_some_and(|c| c.answer.is_some()) {
+        let checks = seen.checks.keys().filter(|id| !wanted.checks.contains_key(*id));
+        list.extend(checks.cloned().map(Change::ForgetCheck));
+        let services = seen.services.iter().filter(|id| Some(*id) != wanted.service.as_ref());
+        list.extend(services.cloned().map(Change::ForgetService));
+    }
     list
 }
+
+#[cfg(test)]
+mod tests;

@@ -45,28 +45,31 @@ impl Metrics {
         page.gauge("node_uptime_seconds", "Time since the machine started.");
         page.sample("node_uptime_seconds", &[], System::uptime());
 
+        // All samples of a name stand together, as the format wants it.
+        let paths = ["/", "/var"];
+        // A path that cannot be asked is a check's to judge.
+        let found =
+            || paths.iter().filter_map(|p| Some((*p, nix::sys::statvfs::statvfs(*p).ok()?)));
         page.gauge("node_filesystem_size_bytes", "Size of a file system.");
+        for (path, found) in found() {
+            let bytes = found.blocks().saturating_mul(found.fragment_size());
+            page.sample("node_filesystem_size_bytes", &[("path", path)], bytes);
+        }
         page.gauge("node_filesystem_available_bytes", "Room for unprivileged programs.");
-        for path in ["/", "/var"] {
-            // One that cannot be asked is a check's to judge.
-            if let Ok(found) = nix::sys::statvfs::statvfs(path) {
-                let bytes = |blocks: u64| blocks.saturating_mul(found.fragment_size());
-                let label = [("path", path)];
-                page.sample("node_filesystem_size_bytes", &label, bytes(found.blocks()));
-                page.sample(
-                    "node_filesystem_available_bytes",
-                    &label,
-                    bytes(found.blocks_available()),
-                );
-            }
+        for (path, found) in found() {
+            let bytes = found.blocks_available().saturating_mul(found.fragment_size());
+            page.sample("node_filesystem_available_bytes", &[("path", path)], bytes);
         }
 
         let networks = Networks::new_with_refreshed_list();
         page.counter("node_network_receive_bytes_total", "Bytes received on a link.");
-        page.counter("node_network_transmit_bytes_total", "Bytes sent on a link.");
         for (link, data) in &networks {
             let label = [("link", link.as_str())];
             page.sample("node_network_receive_bytes_total", &label, data.total_received());
+        }
+        page.counter("node_network_transmit_bytes_total", "Bytes sent on a link.");
+        for (link, data) in &networks {
+            let label = [("link", link.as_str())];
             page.sample("node_network_transmit_bytes_total", &label, data.total_transmitted());
         }
     }

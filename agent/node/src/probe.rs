@@ -174,7 +174,8 @@ fn memory_has_room(warning: u8, critical: u8) -> Answer {
 
 /// Used percent, rounded up: full is 100 and never 99.
 fn percent(used: u64, total: u64) -> u64 {
-    used.saturating_mul(100).div_ceil(total.max(1))
+    let percent = (u128::from(used) * 100).div_ceil(u128::from(total.max(1)));
+    u64::try_from(percent).unwrap_or(u64::MAX)
 }
 
 fn grade(percent: u64, warning: u8, critical: u8) -> Health {
@@ -186,3 +187,6 @@ fn grade(percent: u64, warning: u8, critical: u8) -> Health {
         Health::Passing
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,6 +7,7 @@ use hyper::body::Bytes;
 use serde::Deserialize;
 
 use super::{Consul, Error, escape};
+use crate::agree::NODE_CHECK;
 use crate::state::Health;
 
 /// A place in Consul's history (`X-Consul-Index`).
@@ -16,12 +17,14 @@ pub(crate) struct Index(u64);
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct HealthCheck {
+    #[serde(rename = "CheckID")]
+    check_id: String,
     status: Health,
 }
 
 impl Consul {
     /// A node's health as the catalogue has it, the worst of its checks, once it differs from what it was at `index` or
-    /// `wait` has passed; none where the node is not in the catalogue.
+    /// `wait` has passed; none where the node has not registered its own word on it.
     pub(crate) async fn node_health(
         &self,
         node: &str,
@@ -36,6 +39,8 @@ impl Consul {
         let checks: Vec<HealthCheck> = reply.json()?;
         // An index that goes backwards means that history began anew: so does the reader.
         let next = if reply.index < index.0 { Index(0) } else { Index(reply.index) };
-        Ok((checks.iter().map(|c| c.status).max(), next))
+        let registered = checks.iter().any(|c| c.check_id == NODE_CHECK);
+        let worst = checks.iter().map(|c| c.status).max();
+        Ok((worst.filter(|_| registered), next))
     }
 }

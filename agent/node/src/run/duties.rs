@@ -18,13 +18,16 @@ use crate::state::{Answer, Health, State};
 
 /// Between two rounds with Consul when nothing changes: a third of the checks' time to live, so that two may fail.
 const ROUND: Duration = Duration::from_secs(10);
-/// The first and the longest pause after a round that failed.
+/// The first and the longest pause after a round that failed: on loopback a try costs next to nothing, and each second
+/// of pause is a second in which a node that has recovered still looks ill.
 const FIRST_RETRY: Duration = Duration::from_millis(500);
-const LAST_RETRY: Duration = Duration::from_secs(10);
+const LAST_RETRY: Duration = Duration::from_secs(2);
 /// While a check has never passed it is asked this often, so that a node is not late by an interval.
 const STARTING: Duration = Duration::from_secs(1);
 /// Between two looks at ACLs that are as they shall be.
 const ACL_ROUND: Duration = Duration::from_secs(300);
+/// Between two looks at whether this server leads now.
+const FOLLOWER_ROUND: Duration = Duration::from_secs(5);
 /// How long Consul holds a question about the catalogue while the answer stays the same.
 const CATALOGUE_WAIT: Duration = Duration::from_secs(300);
 
@@ -176,9 +179,10 @@ pub(super) async fn reconcile_acl(consul: Consul, wanted: Acl) {
                 log::info(&format!("changed {changed} of the ACLs to what the bundle says"));
                 FIRST_RETRY
             }
+            // Another server leads, or none does yet.
             Ok(None) => {
                 retry = FIRST_RETRY;
-                LAST_RETRY.min(retry * 4)
+                FOLLOWER_ROUND
             }
             Err(error) => {
                 let text = chain(&error);
