@@ -31,31 +31,42 @@ pub fn read_toml<T: DeserializeOwned>(file: &str, bytes: &[u8]) -> Result<T, Doc
     };
     let text = std::str::from_utf8(bytes).map_err(|e| {
         let line = line_of(bytes, e.valid_up_to());
-        at(line, "is not UTF-8".to_owned(), "save the file as UTF-8 text")
+        at(line, "the text is not UTF-8".to_owned(), "save the file as UTF-8 text")
     })?;
     if text.trim().is_empty() {
         return Err(at(
             1,
-            "is empty".to_owned(),
+            "the file is empty".to_owned(),
             "start from the example that `ballast init` writes",
         ));
     }
     toml::from_str(text).map_err(|error| {
         let span = error.span().unwrap_or_default();
+        // An empty span at the start is the document as a whole, and not the fault of the key that stands first.
+        let key = if span == (0..0) { None } else { key_at(text, &span) };
         let message = error.message().trim().replace('\n', ", ");
-        let reason = match key_at(text, &span) {
-            Some(key) if !message.contains(&format!("`{key}`")) => format!("`{key}`: {message}"),
-            _ => message,
+        let named = |key: &&str| !message.contains(&format!("`{}`", key.trim_matches(['[', ']'])));
+        let reason = match key.filter(named) {
+            Some(key) => format!("`{key}`: {message}"),
+            None => message.clone(),
         };
-        let hint = if reason.contains("unknown field") {
-            "correct the key's spelling, or take it out"
-        } else if reason.contains("missing field") {
-            "add the missing key"
-        } else {
-            "the example that `ballast init` writes shows every key with a value"
-        };
+        let hint = hint_for(&message);
         at(line_of(bytes, span.start), reason, hint)
     })
+}
+
+/// What to do about what the TOML reader says.
+fn hint_for(message: &str) -> &'static str {
+    let hints = [
+        ("unknown field", "correct the key's spelling, or take it out"),
+        ("missing field", "add the missing key"),
+        ("duplicate key", "take one of the two out"),
+        ("IP address", "write an address such as 10.0.0.11, and a network such as 10.0.0.0/24"),
+    ];
+    hints.iter().find(|(part, _)| message.contains(part)).map_or(
+        "the example that `ballast init` writes shows every key with a value",
+        |(_, hint)| hint,
+    )
 }
 
 /// The line, from 1, that holds the byte at this offset.

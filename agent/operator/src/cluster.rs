@@ -89,7 +89,7 @@ pub fn read_cluster(file: &str, bytes: &[u8]) -> Result<Cluster, DocumentError> 
     if u64::try_from(bytes.len()).unwrap_or(u64::MAX) > MAX_BYTES {
         return Err(source.refuse_at(
             1,
-            "is larger than 1 MiB",
+            "the file is larger than 1 MiB",
             "a site of a thousand nodes needs a tenth of that",
         ));
     }
@@ -297,12 +297,16 @@ impl Source<'_> {
         let small = network.max_prefix_len() - network.prefix_len() < 2;
         let kind = match found {
             _ if small => return Ok(()),
-            _ if *found == network.network() => "own",
-            IpAddr::V4(_) if *found == network.broadcast() => "broadcast",
+            _ if *found == network.network() => "the first address",
+            IpAddr::V4(_) if *found == network.broadcast() => "the broadcast address",
             _ => return Ok(()),
         };
-        let reason = format!("{what}: address {found} is the {kind} address of network {network}");
-        Err(self.refuse(address, reason, "choose an address between the two ends of the network"))
+        let reason = format!("{what}: address {found} is {kind} of network {network}");
+        Err(self.refuse(
+            address,
+            reason,
+            "choose one between the two ends of the network: they belong to no host",
+        ))
     }
 
     /// Every role with the services its nodes may register.

@@ -1,0 +1,265 @@
+//! Every wrong cluster file gets one sentence with its place and one with the remedy, and changes nothing.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a panic is a test's failure report")]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+const FIXTURES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures");
+
+/// What each fixture is refused with: line, sentence, and remedy.
+const REFUSALS: &[(&str, u32, &str, &str)] = &[
+    (
+        "address-outside-network",
+        25,
+        "node \"consul-3\": address 10.0.1.13 is outside network 10.0.0.0/24 of data centre \"dc1\"",
+        "correct the address, the network, or the data centre",
+    ),
+    (
+        "bad-domain",
+        3,
+        "domain \"my consul\" is not a domain name",
+        "write labels of letters, digits and hyphens joined by dots",
+    ),
+    (
+        "bad-interface",
+        20,
+        "node \"consul-2\": \"eth0\\n[Network]\" is neither an interface's name nor a MAC address",
+        "write it as `ip link` shows it, \"enp1s0\" or \"52:54:00:12:34:56\"",
+    ),
+    (
+        "bad-name",
+        16,
+        "node \"Consul_2\" is not a name that a host can have (RFC 1123)",
+        "use lower-case letters, digits and inner hyphens, 63 at most",
+    ),
+    (
+        "bad-site-name",
+        2,
+        "site \"-example\" is not a name that a host can have (RFC 1123)",
+        "use lower-case letters, digits and inner hyphens, 63 at most",
+    ),
+    ("blank", 1, "the file is empty", "start from the example that `ballast init` writes"),
+    (
+        "broadcast-address",
+        25,
+        "node \"consul-3\": address 10.0.0.255 is the broadcast address of network 10.0.0.0/24",
+        "choose one between the two ends of the network: they belong to no host",
+    ),
+    (
+        "duplicate-address",
+        25,
+        "address \"10.0.0.11\" stands in line 13 already",
+        "give each its own, or take one out",
+    ),
+    (
+        "duplicate-datacenter",
+        10,
+        "data centre \"dc1\" stands in line 5 already",
+        "give each its own, or take one out",
+    ),
+    ("duplicate-key", 12, "`role`: duplicate key", "take one of the two out"),
+    (
+        "duplicate-node",
+        22,
+        "node \"consul-1\" stands in line 10 already",
+        "give each its own, or take one out",
+    ),
+    ("empty", 1, "the file is empty", "start from the example that `ballast init` writes"),
+    (
+        "four-servers",
+        5,
+        "data centre \"dc1\" has 4 Consul servers, which is not an odd number",
+        "have three, or five: an even number bears no more losses than the odd one below it",
+    ),
+    (
+        "gateway-address",
+        25,
+        "node \"consul-3\": address 10.0.0.1 is the data centre's gateway",
+        "give the node an address of its own",
+    ),
+    (
+        "gateway-outside-network",
+        7,
+        "gateway: address 10.0.9.1 is outside network 10.0.0.0/24 of data centre \"dc1\"",
+        "correct the address, the network, or the data centre",
+    ),
+    ("missing-key", 15, "`[[node]]`: missing field `address`", "add the missing key"),
+    ("missing-site", 1, "missing field `site`", "add the missing key"),
+    (
+        "network-address",
+        25,
+        "node \"consul-3\": address 10.0.0.0 is the first address of network 10.0.0.0/24",
+        "choose one between the two ends of the network: they belong to no host",
+    ),
+    (
+        "network-with-host-bits",
+        6,
+        "data centre \"dc1\": network 10.0.0.7/24 has bits set beyond its prefix",
+        "write 10.0.0.0/24",
+    ),
+    (
+        "no-nodes",
+        7,
+        "data centre \"dc1\" has 0 Consul servers, which is not an odd number",
+        "have three, or five: an even number bears no more losses than the odd one below it",
+    ),
+    (
+        "no-servers",
+        5,
+        "data centre \"dc1\" has 0 Consul servers, which is not an odd number",
+        "have three, or five: an even number bears no more losses than the odd one below it",
+    ),
+    (
+        "not-toml",
+        4,
+        "`[[datacenter]`: unclosed array table, expected `]`",
+        "the example that `ballast init` writes shows every key with a value",
+    ),
+    ("not-utf-8", 16, "the text is not UTF-8", "save the file as UTF-8 text"),
+    (
+        "overlapping-networks",
+        11,
+        "data centre \"dc2\": network 10.0.0.0/16 overlaps that of \"dc1\"",
+        "give each data centre a network of its own",
+    ),
+    (
+        "role-known-already",
+        10,
+        "role \"consul-server\" exists already",
+        "take it out, or give it another name",
+    ),
+    (
+        "two-servers",
+        5,
+        "data centre \"dc1\" has 2 Consul servers, which is not an odd number",
+        "have three, or five: an even number bears no more losses than the odd one below it",
+    ),
+    (
+        "unknown-availability",
+        3,
+        "`availability`: unknown variant `high`, expected one of `fast`, `normal`, `wide`",
+        "the example that `ballast init` writes shows every key with a value",
+    ),
+    (
+        "unknown-datacenter",
+        12,
+        "node \"consul-1\": data centre \"dc2\" is unknown",
+        "known is \"dc1\"; add one with [[datacenter]]",
+    ),
+    (
+        "unknown-key",
+        7,
+        "unknown field `gatway`, expected one of `name`, `network`, `gateway`, `dns`",
+        "correct the key's spelling, or take it out",
+    ),
+    (
+        "unknown-role",
+        11,
+        "node \"consul-1\": role \"consul-sever\" is unknown",
+        "known is \"consul-server\"; declare a role of your own images with [[role]]",
+    ),
+    (
+        "unknown-table",
+        4,
+        "unknown field `sites`, expected one of `site`, `datacenter`, `node`, `role`",
+        "correct the key's spelling, or take it out",
+    ),
+    (
+        "wrong-address",
+        19,
+        "`address`: invalid IP address syntax",
+        "write an address such as 10.0.0.11, and a network such as 10.0.0.0/24",
+    ),
+    (
+        "wrong-network",
+        6,
+        "`network`: invalid IP address syntax",
+        "write an address such as 10.0.0.11, and a network such as 10.0.0.0/24",
+    ),
+    (
+        "wrong-type",
+        19,
+        "`address`: invalid type: integer `12`, expected IP address",
+        "write an address such as 10.0.0.11, and a network such as 10.0.0.0/24",
+    ),
+];
+
+/// Runs a command in an empty directory with this cluster file beside nothing else.
+fn refused(command: &str, content: &[u8]) -> String {
+    let root = tempfile::tempdir().unwrap();
+    fs::write(root.path().join("cluster.toml"), content).unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_ballast"))
+        .current_dir(root.path())
+        .args([command, "cluster.toml"])
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(2), "{command}");
+    assert!(output.stdout.is_empty(), "{command}");
+    assert_eq!(fs::read_dir(root.path()).unwrap().count(), 1, "{command} wrote something");
+    String::from_utf8(output.stderr).unwrap()
+}
+
+fn fixtures() -> impl Iterator<Item = PathBuf> {
+    let is_toml = |path: &PathBuf| path.extension().is_some_and(|e| e == "toml");
+    fs::read_dir(FIXTURES).unwrap().map(|entry| entry.unwrap().path()).filter(is_toml)
+}
+
+#[test]
+fn every_wrong_file_gets_its_sentence_and_changes_nothing() {
+    for (name, line, reason, hint) in REFUSALS {
+        let content = fs::read(Path::new(FIXTURES).join(format!("{name}.toml"))).unwrap();
+        for command in ["validate", "bundle", "status"] {
+            let text = refused(command, &content);
+            assert_eq!(text, format!("cluster.toml:{line}: {reason}\nhint: {hint}\n"), "{name}");
+        }
+    }
+}
+
+#[test]
+fn every_fixture_is_either_refused_or_good() {
+    for path in fixtures() {
+        let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
+        let good = ["good", "two-data-centres"].contains(&name.as_str());
+        let listed = REFUSALS.iter().any(|(refused, ..)| *refused == name);
+        assert!(good != listed, "{name}");
+        let output = Command::new(env!("CARGO_BIN_EXE_ballast"))
+            .arg("validate")
+            .arg(&path)
+            .output()
+            .unwrap();
+        assert_eq!(output.status.success(), good, "{name}");
+    }
+}
+
+#[test]
+fn a_file_of_100_mb_is_refused_without_being_read() {
+    let root = tempfile::tempdir().unwrap();
+    let path = root.path().join("cluster.toml");
+    fs::File::create(&path).unwrap().set_len(100_000_000).unwrap();
+    let output = Command::new("sh")
+        // Less address space than the file is long.
+        .args(["-c", "ulimit -v 80000; exec \"$0\" validate \"$1\"", env!("CARGO_BIN_EXE_ballast")])
+        .arg(&path)
+        .output()
+        .unwrap();
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2), "{text}");
+    assert!(text.contains("cluster.toml:1: the file is larger than 1 MiB\nhint: "), "{text}");
+}
+
+#[test]
+fn what_is_no_file_is_refused() {
+    for path in ["nothing.toml", "."] {
+        let output =
+            Command::new(env!("CARGO_BIN_EXE_ballast")).args(["bundle", path]).output().unwrap();
+        let text = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{text}");
+        assert!(text.starts_with(&format!("reading {path}: ")), "{text}");
+        assert!(
+            text.ends_with("hint: `ballast init` writes a cluster.toml to start from\n"),
+            "{text}"
+        );
+    }
+}
