@@ -50,6 +50,7 @@ pub fn make_bundles(
     let acl = access(cluster, &site, &tokens);
 
     disk::make_directory(out)?;
+    disk::remove_leftovers(out)?;
     for ((node, tokens), identity) in cluster.nodes.iter().zip(&tokens).zip(identities) {
         let contents = Contents {
             node: node_config(cluster, node),

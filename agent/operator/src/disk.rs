@@ -7,6 +7,9 @@ use std::path::Path;
 
 use crate::error::Error;
 
+/// How the name of a file begins while it is being written.
+const NEW: &str = ".new-";
+
 /// Makes a directory, and the ones above it, that only its owner may enter; one that is there stays as it is.
 pub fn make_directory(path: &Path) -> Result<(), Error> {
     DirBuilder::new()
@@ -21,8 +24,7 @@ pub fn save(path: &Path, content: &[u8]) -> Result<(), Error> {
     let error = || Error::io("writing", path);
     let directory = path.parent().unwrap_or(Path::new("."));
     // Made with mode 0600.
-    let mut file =
-        tempfile::Builder::new().prefix(".new-").tempfile_in(directory).map_err(error())?;
+    let mut file = tempfile::Builder::new().prefix(NEW).tempfile_in(directory).map_err(error())?;
     file.as_file().set_permissions(Permissions::from_mode(0o600)).map_err(error())?;
     file.write_all(content).map_err(error())?;
     file.as_file().sync_all().map_err(error())?;
@@ -46,4 +48,22 @@ pub fn remove(path: &Path) -> Result<bool, Error> {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
         Err(error) => Err(Error::io("removing", path)(error)),
     }
+}
+
+/// Removes what a run that was cut short was writing in a directory.
+pub fn remove_leftovers(directory: &Path) -> Result<(), Error> {
+    for name in list(directory)?.iter().filter(|name| name.starts_with(NEW)) {
+        remove(&directory.join(name))?;
+    }
+    Ok(())
+}
+
+/// The names in a directory, in order.
+pub fn list(directory: &Path) -> Result<Vec<String>, Error> {
+    let names = fs::read_dir(directory).and_then(|entries| {
+        entries.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned())).collect()
+    });
+    let mut names: Vec<String> = names.map_err(Error::io("listing", directory))?;
+    names.sort();
+    Ok(names)
 }

@@ -10,7 +10,7 @@
 //!
 //! Every file is written whole, and is made when it is missing, so a run that was cut short is finished by the next.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use ed25519_dalek::SigningKey;
@@ -85,6 +85,8 @@ impl State {
                     errno => Error::io("locking", root)(errno.into()),
                 },
             )?;
+        disk::remove_leftovers(root)?;
+        disk::remove_leftovers(&root.join("nodes"))?;
         Ok(Self { root: root.to_owned(), _lock: Some(lock) })
     }
 
@@ -229,16 +231,8 @@ impl State {
 
     /// The names of the nodes that the folder knows.
     pub fn nodes(&self) -> Result<Vec<String>, Error> {
-        let folder = self.root.join("nodes");
-        let mut names = Vec::new();
-        for entry in fs::read_dir(&folder).map_err(Error::io("listing", &folder))? {
-            let name = entry.map_err(Error::io("listing", &folder))?.file_name();
-            if let Some(name) = name.to_str().and_then(|n| n.strip_suffix(".json")) {
-                names.push(name.to_owned());
-            }
-        }
-        names.sort();
-        Ok(names)
+        let names = disk::list(&self.root.join("nodes"))?;
+        Ok(names.iter().filter_map(|n| n.strip_suffix(".json").map(str::to_owned)).collect())
     }
 
     /// Forgets a node: one of the same name will be another.

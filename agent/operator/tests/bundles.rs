@@ -1,0 +1,437 @@
+//! What `ballast init` and `ballast bundle` promise: nothing changes that need not, nothing secret is shown, and every
+//! bundle is one that its node takes.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a panic is a test's failure report")]
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::SystemTime;
+
+use ballast_bundle::{Bundle, Expectation, SiteKey, Trust, verify};
+
+/// A directory with a cluster file, and the command to use in it.
+struct Site(tempfile::TempDir);
+
+impl Site {
+    /// A site of a fixture.
+    fn of(fixture: &str) -> Self {
+        let site = Self(tempfile::tempdir().unwrap());
+        let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures");
+        fs::copy(fixtures.join(fixture), site.path("cluster.toml")).unwrap();
+        site
+    }
+
+    fn path(&self, path: &str) -> PathBuf {
+        self.0.path().join(path)
+    }
+
+    /// Runs a command: its exit status, and all that it printed.
+    fn run(&self, arguments: &[&str]) -> (i32, String) {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_ballast"));
+        let output = command.current_dir(self.0.path()).args(arguments).output().unwrap();
+        let text =
+            String::from_utf8(output.stdout).unwrap() + &String::from_utf8(output.stderr).unwrap();
+        (output.status.code().unwrap(), text)
+    }
+
+    /// Makes the bundles, and returns what was printed.
+    fn bundle(&self, arguments: &[&str]) -> String {
+        let (code, text) = self.run(&[&["bundle", "cluster.toml"], arguments].concat());
+        assert_eq!(code, 0, "{text}");
+        text
+    }
+
+    /// Appends to the cluster file.
+    fn append(&self, text: &str) {
+        let content = fs::read_to_string(self.path("cluster.toml")).unwrap();
+        fs::write(self.path("cluster.toml"), content + text).unwrap();
+    }
+
+    fn replace(&self, from: &str, to: &str) {
+        let content = fs::read_to_string(self.path("cluster.toml")).unwrap();
+        assert!(content.contains(from), "{content}");
+        fs::write(self.path("cluster.toml"), content.replace(from, to)).unwrap();
+    }
+
+    /// The bundle of a node, as the node would take it.
+    fn take(&self, node: &str) -> Bundle {
+        let key: SiteKey =
+            fs::read_to_string(self.path("state/site-key.pub")).unwrap().parse().unwrap();
+        let bytes = fs::read(self.path(&format!("bundles/{node}.bundle.tar"))).unwrap();
+        let expectation = Expectation {
+            trust: Trust::Keys(vec![key]),
+            node: Some(node.to_owned()),
+            role: None,
+            now: SystemTime::now(),
+        };
+        verify(&bytes, &expectation).unwrap_or_else(|e| panic!("{node}: {e}"))
+    }
+
+    /// Every file of state and bundles with its content.
+    fn files(&self) -> BTreeMap<PathBuf, Vec<u8>> {
+        let mut files = BTreeMap::new();
+        let mut directories = vec![self.path("state"), self.path("bundles")];
+        while let Some(directory) = directories.pop() {
+            for entry in fs::read_dir(directory).unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_dir() {
+                    directories.push(path);
+                } else {
+                    files.insert(
+                        path.strip_prefix(self.0.path()).unwrap().to_owned(),
+                        fs::read(&path).unwrap(),
+                    );
+                }
+            }
+        }
+        files
+    }
+}
+
+/// The paths at which two sets of files differ.
+fn changed(before: &BTreeMap<PathBuf, Vec<u8>>, after: &BTreeMap<PathBuf, Vec<u8>>) -> Vec<String> {
+    let mut paths: Vec<_> = before.keys().chain(after.keys()).collect();
+    paths.sort();
+    paths.dedup();
+    paths.retain(|path| before.get(*path) != after.get(*path));
+    paths.iter().map(|path| path.display().to_string()).collect()
+}
+
+const CACHE: &str = "
+[[role]]
+name = \"cache\"
+
+[[node]]
+name = \"cache-1\"
+role = \"cache\"
+datacenter = \"dc1\"
+address = \"10.0.0.21\"
+";
+
+#[test]
+fn init_writes_a_site_that_bundles_are_made_from() {
+    let site = Site(tempfile::tempdir().unwrap());
+    assert_eq!(site.run(&["init"]).0, 0);
+    assert_eq!(site.run(&["validate", "cluster.toml"]).0, 0);
+    site.bundle(&[]);
+    for node in ["consul-1", "consul-2", "consul-3"] {
+        let bundle = site.take(node);
+        assert_eq!(bundle.node.consul.servers.len(), 3);
+        assert!(bundle.acl.is_some());
+    }
+}
+
+#[test]
+fn init_leaves_a_cluster_file_that_is_there_alone() {
+    let site = Site(tempfile::tempdir().unwrap());
+    fs::write(site.path("cluster.toml"), "mine").unwrap();
+    let (code, text) = site.run(&["init"]);
+    assert_eq!(code, 2);
+    assert_eq!(text, "./cluster.toml exists already\nhint: edit it, or name another directory\n");
+    assert_eq!(fs::read_to_string(site.path("cluster.toml")).unwrap(), "mine");
+}
+
+#[test]
+fn a_second_run_touches_nothing() {
+    let site = Site::of("two-data-centres.toml");
+    site.bundle(&[]);
+    let inodes = |site: &Site| {
+        let inode = |path: &PathBuf| fs::metadata(site.path(path.to_str().unwrap())).unwrap().ino();
+        site.files().keys().map(inode).collect::<Vec<_>>()
+    };
+    let (before, inodes_before) = (site.files(), inodes(&site));
+    let text = site.bundle(&[]);
+    assert_eq!(changed(&before, &site.files()), [""; 0]);
+    assert_eq!(inodes(&site), inodes_before);
+    assert!(text.lines().all(|line| line.starts_with("kept ")), "{text}");
+    assert_eq!(text.lines().count(), 3);
+}
+
+#[test]
+fn another_node_changes_the_bundles_of_servers_alone() {
+    let site = Site::of("good.toml");
+    site.append(CACHE);
+    site.bundle(&[]);
+    let before = site.files();
+    site.append("\n[[node]]\nname = \"cache-2\"\nrole = \"cache\"\ndatacenter = \"dc1\"\naddress = \"10.0.0.22\"\n");
+    site.bundle(&[]);
+    // Their access rules have the new node's token; what cache-1 needs to know is the same.
+    assert_eq!(
+        changed(&before, &site.files()),
+        [
+            "bundles/cache-2.bundle.tar",
+            "bundles/consul-1.bundle.tar",
+            "bundles/consul-2.bundle.tar",
+            "bundles/consul-3.bundle.tar",
+            "state/nodes/cache-2.json",
+            "state/nodes/cache-2.pem",
+        ]
+    );
+}
+
+#[test]
+fn a_setting_changes_its_own_nodes_bundle_alone() {
+    let site = Site::of("good.toml");
+    site.append(CACHE);
+    site.bundle(&[]);
+    let before = site.files();
+    site.append("settings = { memory = \"1g\" }\n");
+    site.bundle(&[]);
+    assert_eq!(changed(&before, &site.files()), ["bundles/cache-1.bundle.tar"]);
+    assert_eq!(site.take("cache-1").node.settings["memory"].as_str(), Some("1g"));
+}
+
+#[test]
+fn another_address_means_another_certificate() {
+    let site = Site::of("good.toml");
+    site.append(CACHE);
+    site.bundle(&[]);
+    let before = site.files();
+    site.replace("10.0.0.21", "10.0.0.31");
+    let text = site.bundle(&[]);
+    assert_eq!(
+        changed(&before, &site.files()),
+        ["bundles/cache-1.bundle.tar", "state/nodes/cache-1.pem"]
+    );
+    assert!(text.contains("name, address or role changed"), "{text}");
+    site.take("cache-1");
+}
+
+#[test]
+fn certificates_are_issued_anew_when_asked_and_when_90_days_are_left() {
+    let site = Site::of("good.toml");
+    site.bundle(&["--now", "2026-01-01T00:00:00Z"]);
+    let before = site.files();
+    site.bundle(&["--now", "2027-10-02T00:00:00Z"]);
+    assert_eq!(changed(&before, &site.files()), [""; 0], "91 days are left");
+    let text = site.bundle(&["--now", "2027-10-04T00:00:00Z"]);
+    assert!(text.contains("the old one ends on 2028-01-01"), "{text}");
+    let after = site.files();
+    let renewed = changed(&before, &after);
+    let kept = [
+        "state/ca.pem",
+        "state/ca-key.pem",
+        "state/site.json",
+        "state/site-key.pem",
+        "state/nodes/consul-1.json",
+    ];
+    assert!(kept.iter().all(|path| !renewed.contains(&(*path).to_owned())), "{renewed:?}");
+    assert_eq!(renewed.len(), 7, "{renewed:?}");
+    site.bundle(&["--now", "2027-10-04T00:00:00Z", "--renew"]);
+    assert_eq!(changed(&after, &site.files()), renewed);
+}
+
+#[test]
+fn an_authority_about_to_end_issues_nothing() {
+    let site = Site::of("good.toml");
+    site.bundle(&["--now", "2016-12-01T00:00:00Z"]);
+    let before = site.files();
+    let (code, text) = site.run(&["bundle", "cluster.toml", "--now", "2026-11-01T00:00:00Z"]);
+    assert_eq!(code, 1);
+    assert!(text.starts_with("the site's authority expires at 2026-11-29, too soon"), "{text}");
+    assert_eq!(changed(&before, &site.files()), [""; 0]);
+}
+
+#[test]
+fn secrets_are_their_owners_alone_and_never_printed() {
+    let site = Site::of("two-data-centres.toml");
+    let mut printed = site.bundle(&[]);
+    printed += &site.bundle(&["--renew"]);
+    printed += &site.run(&["status", "cluster.toml", "--timeout", "1", "--json"]).1;
+    for (path, content) in site.files() {
+        let mode = fs::metadata(site.path(path.to_str().unwrap())).unwrap().permissions().mode();
+        assert_eq!(mode & 0o7777, 0o600, "{}", path.display());
+        let text = String::from_utf8_lossy(&content);
+        // Every quoted string of 36 characters or more, and every line of a PEM file.
+        let secrets =
+            text.split(['"', '\n']).filter(|word| word.len() >= 36 && !word.starts_with('-'));
+        for secret in secrets {
+            assert!(!printed.contains(secret), "{} is printed", path.display());
+        }
+    }
+    for directory in ["state", "state/nodes", "bundles"] {
+        let mode = fs::metadata(site.path(directory)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o7777, 0o700, "{directory}");
+    }
+}
+
+#[test]
+fn a_run_that_was_cut_short_is_finished_by_the_next() {
+    // Whatever was not written yet when the power went, from the last file back to the first.
+    let order = [
+        "bundles/consul-3.bundle.tar",
+        "bundles/consul-2.bundle.tar",
+        "bundles/consul-1.bundle.tar",
+        "state/nodes/consul-3.pem",
+        "state/nodes/consul-3.json",
+        "state/nodes/consul-2.pem",
+        "state/nodes/consul-2.json",
+        "state/nodes/consul-1.pem",
+        "state/nodes/consul-1.json",
+        "state/operator.pem",
+        "state/ca.pem",
+        "state/ca-key.pem",
+        "state/site-key.pub",
+        "state/site-key.pem",
+        "state/site.json",
+    ];
+    let site = Site::of("good.toml");
+    site.bundle(&[]);
+    for cut in 1..=order.len() {
+        for path in &order[..cut] {
+            fs::remove_file(site.path(path)).unwrap();
+        }
+        // Files that were being written.
+        let halves = ["state/.new-x", "state/nodes/.new-y", "bundles/.new-z"];
+        halves.iter().for_each(|half| fs::write(site.path(half), "half").unwrap());
+        let text = site.bundle(&[]);
+        assert!(text.contains("created  bundles/consul-3.bundle.tar"), "{text}");
+        for node in ["consul-1", "consul-2", "consul-3"] {
+            site.take(node);
+        }
+        assert!(halves.iter().all(|half| !site.path(half).exists()));
+    }
+}
+
+#[test]
+fn an_authority_without_its_key_is_not_replaced() {
+    let site = Site::of("good.toml");
+    site.bundle(&[]);
+    fs::remove_file(site.path("state/ca-key.pem")).unwrap();
+    let (code, text) = site.run(&["bundle", "cluster.toml"]);
+    assert_eq!(code, 1);
+    assert_eq!(
+        text,
+        "state/ca-key.pem does not read as what it must hold\nhint: restore the state folder from its backup\n"
+    );
+}
+
+#[test]
+fn a_damaged_state_folder_is_named_and_not_quoted() {
+    for file in ["site.json", "site-key.pem", "ca.pem", "ca-key.pem", "nodes/consul-1.json"] {
+        let site = Site::of("good.toml");
+        site.bundle(&[]);
+        let path = site.path(&format!("state/{file}"));
+        let content = fs::read_to_string(&path).unwrap();
+        fs::write(&path, &content[..content.len() / 2]).unwrap();
+        let (code, text) = site.run(&["bundle", "cluster.toml"]);
+        assert_eq!(code, 1, "{file}: {text}");
+        assert!(text.ends_with("does not read as what it must hold\nhint: restore the state folder from its backup\n"), "{text}");
+    }
+}
+
+#[test]
+fn another_sites_state_folder_is_refused() {
+    let site = Site::of("good.toml");
+    site.bundle(&[]);
+    let before = site.files();
+    site.replace("\"example\"", "\"other\"");
+    for command in ["bundle", "status"] {
+        let (code, text) = site.run(&[command, "cluster.toml"]);
+        assert_eq!(code, 2);
+        let expected =
+            "state belongs to site \"example\", and the cluster file describes site \"other\"\n";
+        assert!(text.starts_with(expected), "{text}");
+    }
+    assert_eq!(changed(&before, &site.files()), [""; 0]);
+}
+
+#[test]
+fn a_state_folder_in_use_is_left_alone() {
+    let site = Site::of("good.toml");
+    site.bundle(&[]);
+    let folder = fs::File::open(site.path("state")).unwrap();
+    let _lock = nix::fcntl::Flock::lock(folder, nix::fcntl::FlockArg::LockExclusive).unwrap();
+    let (code, text) = site.run(&["bundle", "cluster.toml"]);
+    assert_eq!(code, 1);
+    assert_eq!(text, "state is in use by another run of ballast\nhint: wait for it to end\n");
+}
+
+#[test]
+fn a_node_that_left_is_forgotten() {
+    let site = Site::of("good.toml");
+    let without = fs::read_to_string(site.path("cluster.toml")).unwrap();
+    site.append(CACHE);
+    site.bundle(&[]);
+    let first = site.take("cache-1").secrets.agent_token.clone();
+    fs::write(site.path("cluster.toml"), without).unwrap();
+    let text = site.bundle(&[]);
+    assert!(text.contains("removed  bundles/cache-1.bundle.tar"), "{text}");
+    assert!(!site.path("bundles/cache-1.bundle.tar").exists());
+    let rules = site.take("consul-1").acl.unwrap();
+    assert!(rules.tokens.iter().all(|t| t.secret_id != first));
+    assert!(rules.policies.iter().all(|p| p.name != "node-cache-1"));
+    // One of the same name is another node.
+    site.append(CACHE);
+    site.bundle(&[]);
+    assert!(site.take("cache-1").secrets.agent_token != first);
+}
+
+#[test]
+fn tokens_are_one_per_node_and_purpose() {
+    let site = Site::of("two-data-centres.toml");
+    site.bundle(&[]);
+    let bundles = ["consul-n", "consul-s", "cache-s"].map(|node| site.take(node));
+    let mut tokens: Vec<_> = bundles
+        .iter()
+        .flat_map(|b| {
+            [
+                Some(&b.secrets.agent_token),
+                Some(&b.secrets.dns_token),
+                b.secrets.replication_token.as_ref(),
+            ]
+        })
+        .flatten()
+        .collect();
+    let rules = bundles[0].acl.as_ref().unwrap();
+    tokens.push(&rules.management_token);
+    let count = tokens.len();
+    tokens.sort();
+    tokens.dedup();
+    assert_eq!((tokens.len(), count), (8, 8));
+    let cache = rules.policies.iter().find(|p| p.name == "node-cache-s").unwrap();
+    assert_eq!(
+        cache.rules,
+        "node \"cache-s\" { policy = \"write\" }\nagent \"cache-s\" { policy = \"write\" }\n\
+         node_prefix \"\" { policy = \"read\" }\nservice_prefix \"\" { policy = \"read\" }\n\
+         service \"cache\" { policy = \"write\" }\n"
+    );
+    assert!(rules.tokens.iter().all(|t| t.policies.len() == 1));
+}
+
+#[test]
+fn data_centres_are_joined_by_their_servers() {
+    let site = Site::of("two-data-centres.toml");
+    site.bundle(&[]);
+    let [north, south, cache] = ["consul-n", "consul-s", "cache-s"].map(|node| site.take(node));
+    let addresses = |addresses: &[std::net::IpAddr]| {
+        addresses.iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    assert_eq!(addresses(&north.node.consul.wan_servers), ["10.2.0.11"]);
+    assert_eq!(addresses(&south.node.consul.wan_servers), ["10.1.0.11"]);
+    assert!(cache.node.consul.wan_servers.is_empty());
+    for bundle in [&north, &south, &cache] {
+        assert_eq!(bundle.node.consul.primary_datacenter.as_deref(), Some("north"));
+        assert_eq!(bundle.node.consul.domain, "site.example");
+        assert_eq!(bundle.node.consul.raft_multiplier, 5);
+        assert_eq!(bundle.node.network.site.len(), 2);
+        assert!(bundle.secrets.gossip_key == north.secrets.gossip_key);
+    }
+    // The first data centre holds the access rules; servers of the other copy them.
+    let holds =
+        [&north, &south, &cache].map(|b| (b.acl.is_some(), b.secrets.replication_token.is_some()));
+    assert_eq!(holds, [(true, false), (false, true), (false, false)]);
+    assert_eq!(cache.node.dns_name(), "cache-s.node.south.site.example");
+}
+
+#[test]
+fn folders_can_be_named() {
+    let site = Site::of("good.toml");
+    site.bundle(&["--state", "elsewhere/keys", "--out", "elsewhere/out"]);
+    assert!(site.path("elsewhere/keys/ca.pem").exists());
+    assert!(site.path("elsewhere/out/consul-1.bundle.tar").exists());
+    assert!(!site.path("state").exists() && !site.path("bundles").exists());
+}
