@@ -2,7 +2,7 @@
 final: {
   packages = [
     "base-files" "base-passwd" "ca-certificates" "coreutils" "dash" "dbus" "e2fsprogs" "iproute2" "kmod" "netbase"
-    "nftables" "systemd" "systemd-boot-efi" "systemd-boot-tools" "systemd-cryptsetup" "systemd-repart"
+    "nftables" "systemd" "systemd-boot" "systemd-boot-efi" "systemd-boot-tools" "systemd-cryptsetup" "systemd-repart"
     "systemd-resolved" "systemd-sysv" "udev" "util-linux"
     "consul"
   ];
@@ -195,6 +195,10 @@ final: {
     "systemd-resolved.service".enable = true;
     "systemd-networkd-wait-online.service".mask = true;
     "systemd-firstboot.service".mask = true;
+    # The boot loader comes with the image and not from the running system, and an image's random seed would be everyone's.
+    "systemd-boot-update.service".mask = true;
+    "systemd-boot-random-seed.service".mask = true;
+    "systemd-bootctl.socket".mask = true;
     # No account has a password and none may log in.
     "getty@.service".mask = true;
     "serial-getty@.service".mask = true;
@@ -204,6 +208,8 @@ final: {
 
   leaveOut = [
     "/boot"
+    "/etc/initramfs"
+    "/etc/kernel"
     "/usr/lib/udev/hwdb.d"
     "/usr/lib/x86_64-linux-gnu/gconv"
     "/usr/share/bash-completion"
