@@ -2,6 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
+/// The id in Consul of the check that speaks for a node as a whole: its agent registers it, and without it a node is not
+/// known to be passing.
+pub const NODE_CHECK: &str = "ballast";
+
 /// One question about the node's health, asked again and again.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -9,7 +9,7 @@ pub mod paths;
 mod refuse;
 
 pub use availability::{Availability, Timings};
-pub use check::{Check, CheckKind};
+pub use check::{Check, CheckKind, NODE_CHECK};
 pub use image::{
     File, Group, Image, Kernel, Link, Opened, Partitions, Port, Protocol, Role, Spec, Units, User,
 };
