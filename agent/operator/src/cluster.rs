@@ -1,6 +1,7 @@
 //! `cluster.toml`: the site as its operator writes it, read once into types that cannot hold a wrong value.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::fs::File;
 use std::io::Read;
 use std::net::IpAddr;
@@ -63,6 +64,18 @@ impl Cluster {
     /// The data centre that holds the access rules.
     pub fn primary(&self) -> &str {
         self.datacenters.first().map_or("", |d| &d.name)
+    }
+}
+
+impl fmt::Display for Cluster {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let count = |count: usize, one: &str| match count {
+            1 => format!("1 {one}"),
+            _ => format!("{count} {one}s"),
+        };
+        let nodes = count(self.nodes.len(), "node");
+        let datacenters = count(self.datacenters.len(), "data centre");
+        write!(f, "site {:?}, {nodes} in {datacenters}", self.site)
     }
 }
 

@@ -13,6 +13,7 @@ mod secret;
 mod state;
 mod status;
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -28,7 +29,7 @@ use crate::error::Error;
 /// A site is one file, cluster.toml. Start with `ballast init`, edit it, and run `ballast bundle cluster.toml`: each
 /// node gets one bundle with its name, address, certificate and tokens, which it takes at boot.
 #[derive(Parser)]
-#[command(name = "ballast", version, arg_required_else_help = true, max_term_width = 100)]
+#[command(name = "ballast", version, arg_required_else_help = true, max_term_width = 100, after_help = EXAMPLES)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -36,6 +37,14 @@ struct Cli {
     #[arg(long, global = true, hide = true, value_parser = time_of)]
     now: Option<OffsetDateTime>,
 }
+
+const EXAMPLES: &str = "\
+Examples:
+  ballast init my-site                     write my-site/cluster.toml
+  ballast bundle my-site/cluster.toml      write my-site/bundles/<node>.bundle.tar
+  ballast status my-site/cluster.toml      show every node of the running site
+
+Exit status: 0 done, 1 failed or not all passing, 2 wrong usage or input";
 
 #[derive(Subcommand)]
 enum Command {
@@ -48,6 +57,7 @@ enum Command {
     /// Check a cluster file and change nothing
     Validate {
         /// The cluster file
+        #[arg(default_value = "cluster.toml")]
         cluster: PathBuf,
     },
     /// Write one bundle per node, keeping authority, keys and tokens in the state folder
@@ -59,6 +69,7 @@ enum Command {
     /// The state folder is the site's identity: keep it secret, and back it up.
     Bundle {
         /// The cluster file
+        #[arg(default_value = "cluster.toml")]
         cluster: PathBuf,
         /// Where the bundles go [default: `bundles` beside the cluster file]
         #[arg(long, value_name = "DIR")]
@@ -76,6 +87,7 @@ enum Command {
     /// from the state folder. A node that cannot be reached is a row of the table.
     Status {
         /// The cluster file
+        #[arg(default_value = "cluster.toml")]
         cluster: PathBuf,
         /// The state folder [default: `state` beside the cluster file]
         #[arg(long, value_name = "DIR")]
@@ -91,53 +103,56 @@ enum Command {
 
 fn main() -> ExitCode {
     match run(Cli::parse()) {
-        Ok(code) => code,
+        Ok(Outcome { text, done }) => {
+            // Whoever reads the output may have seen enough and be gone; that is no failure of ours.
+            let _ = std::io::stdout().write_all(text.as_bytes());
+            if done { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+        }
         Err(error) => {
-            print_error(&error);
+            let _ = std::io::stderr().write_all(explain(&error).as_bytes());
             ExitCode::from(error.exit_status())
         }
     }
 }
 
-fn run(cli: Cli) -> Result<ExitCode, Error> {
+/// What a command prints, and whether all is as it should be.
+struct Outcome {
+    text: String,
+    done: bool,
+}
+
+fn run(cli: Cli) -> Result<Outcome, Error> {
     let now = cli.now.unwrap_or_else(OffsetDateTime::now_utc);
+    let done = |text| Ok(Outcome { text, done: true });
     match cli.command {
         Command::Init { directory } => {
             let path = init::init(&directory)?;
-            println!("created  {}", path.display());
-            println!("edit it, then run `ballast bundle {}`", path.display());
+            let path = path.display();
+            done(format!("created  {path}\nedit it, then run `ballast bundle {path}`\n"))
         }
         Command::Validate { cluster: path } => {
             let cluster = cluster::load_cluster(&path)?;
-            let (nodes, datacenters) = (cluster.nodes.len(), cluster.datacenters.len());
-            println!(
-                "{}: site {:?}, {datacenters} data centre(s), {nodes} node(s): good",
-                path.display(),
-                cluster.site
-            );
+            done(format!("{}: good: {cluster}\n", path.display()))
         }
         Command::Bundle { cluster: path, out, state, renew } => {
             let cluster = cluster::load_cluster(&path)?;
             let out = out.unwrap_or_else(|| beside(&path, "bundles"));
             let state = state.unwrap_or_else(|| beside(&path, "state"));
             let report = bundles::make_bundles(&cluster, &state, &out, renew, now)?;
-            print!("{report}");
+            done(report.to_string())
         }
         Command::Status { cluster: path, state, json, timeout } => {
             let cluster = cluster::load_cluster(&path)?;
             let state = state.unwrap_or_else(|| beside(&path, "state"));
             let status = status::ask(&cluster, &state, Duration::from_secs(timeout))?;
-            if json {
-                println!("{:#}", serde_json::json!(status));
+            let text = if json {
+                format!("{:#}\n", serde_json::json!(status))
             } else {
-                print!("{status}");
-            }
-            if !status.passing {
-                return Ok(ExitCode::FAILURE);
-            }
+                status.to_string()
+            };
+            Ok(Outcome { text, done: status.passing })
         }
     }
-    Ok(ExitCode::SUCCESS)
 }
 
 /// A folder beside a file.
@@ -149,17 +164,16 @@ fn time_of(text: &str) -> Result<OffsetDateTime, time::error::Parse> {
     OffsetDateTime::parse(text, &Rfc3339)
 }
 
-/// Prints an error with its whole chain of causes, and the remedy below it.
-fn print_error(error: &Error) {
-    let mut line = error.to_string();
+/// An error with its whole chain of causes, and the remedy below it.
+fn explain(error: &Error) -> String {
+    let mut text = error.to_string();
     let mut source = std::error::Error::source(error);
     while let Some(cause) = source {
-        line.push_str(": ");
-        line.push_str(&cause.to_string());
+        text.push_str(&format!(": {cause}"));
         source = cause.source();
     }
-    eprintln!("{line}");
-    if let Some(hint) = error.hint() {
-        eprintln!("hint: {hint}");
+    match error.hint() {
+        Some(hint) => format!("{text}\nhint: {hint}\n"),
+        None => format!("{text}\n"),
     }
 }

@@ -7,15 +7,13 @@ use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
+use ballast_contract::NODE_CHECK;
 use serde::Serialize;
 
 use crate::cluster::Cluster;
 use crate::consul::{Check, Client, Member, Silence};
 use crate::error::Error;
 use crate::state::State;
-
-/// Consul's own check of a node, by gossip: it says that the machine is there, and nothing about its role.
-const GOSSIP_CHECK: &str = "serfHealth";
 
 /// A site, as its servers see it.
 #[derive(Debug, PartialEq, Eq, Serialize)]
@@ -185,7 +183,8 @@ fn health(node: &str, catalogue: Option<&(Vec<Member>, Vec<Check>)>) -> (Health,
         .map(|c| format!("{}: {}", c.name, c.status))
         .collect();
     let mut worst = checks.iter().map(|c| of(c)).max().unwrap_or(Health::Absent);
-    if checks.iter().all(|c| c.id == GOSSIP_CHECK) {
+    // Consul's own check, by gossip, says that the machine is there, and nothing about its role.
+    if checks.iter().all(|c| c.id != NODE_CHECK) {
         worst = worst.max(Health::Warning);
         reasons.push("its agent has not reported yet".to_owned());
     }
@@ -248,6 +247,8 @@ mod tests {
     use crate::cluster::read_cluster;
     use crate::init::EXAMPLE;
 
+    const GOSSIP: (&str, &str) = ("serfHealth", "passing");
+
     fn cluster() -> Cluster {
         read_cluster("cluster.toml", EXAMPLE.as_bytes()).unwrap()
     }
@@ -286,7 +287,7 @@ mod tests {
 
     #[test]
     fn a_healthy_site_is_passing_and_names_its_leader() {
-        let status = judged(view(&[(GOSSIP_CHECK, "passing"), ("consul-unit", "passing")]));
+        let status = judged(view(&[GOSSIP, ("ballast", "passing")]));
         assert!(status.passing);
         assert_eq!(
             status.to_string(),
@@ -299,16 +300,15 @@ mod tests {
 
     #[test]
     fn a_node_is_as_healthy_as_its_worst_check() {
-        let status =
-            judged(view(&[(GOSSIP_CHECK, "passing"), ("disk", "warning"), ("unit", "critical")]));
+        let status = judged(view(&[GOSSIP, ("disk", "warning"), ("ballast", "critical")]));
         assert!(!status.passing);
         assert_eq!(status.nodes[0].health, Health::Critical);
-        assert_eq!(status.nodes[0].reasons, ["disk: warning", "unit: critical"]);
+        assert_eq!(status.nodes[0].reasons, ["disk: warning", "ballast: critical"]);
     }
 
     #[test]
     fn a_node_whose_agent_is_silent_is_not_passing() {
-        let status = judged(view(&[(GOSSIP_CHECK, "passing")]));
+        let status = judged(view(&[GOSSIP]));
         assert_eq!(status.nodes[0].health, Health::Warning);
         assert_eq!(status.nodes[0].reasons, ["its agent has not reported yet"]);
     }
@@ -337,7 +337,7 @@ mod tests {
 
     #[test]
     fn a_server_that_does_not_answer_is_critical_whatever_the_others_say() {
-        let mut view = view(&[(GOSSIP_CHECK, "passing"), ("consul-unit", "passing")]);
+        let mut view = view(&[GOSSIP, ("ballast", "passing")]);
         view.leaders.insert("10.0.0.13".parse().unwrap(), Err("no answer in time".to_owned()));
         let status = judged(view);
         let healths: Vec<_> = status.nodes.iter().map(|row| row.health).collect();
@@ -346,7 +346,7 @@ mod tests {
 
     #[test]
     fn servers_without_a_leader_are_critical() {
-        let mut view = view(&[(GOSSIP_CHECK, "passing"), ("consul-unit", "passing")]);
+        let mut view = view(&[GOSSIP, ("ballast", "passing")]);
         view.leaders.values_mut().for_each(|l| *l = Ok(None));
         let status = judged(view);
         assert!(

@@ -246,7 +246,7 @@ fn a_real_consul_gives_each_token_its_due_and_no_more() {
     // The server's own token reads its own agent and registers checks with it.
     let token = server.secrets.agent_token.as_str();
     assert_eq!(get("agent/self", token).0, 200);
-    let check = json!({ "Name": "consul-unit", "TTL": "600s", "Status": "passing" });
+    let check = json!({ "ID": "ballast", "Name": "role consul-server", "TTL": "600s", "Status": "passing" });
     assert_eq!(put("agent/check/register", token, &check), 200);
     assert_eq!(get("acl/tokens", token).0, 403);
 
@@ -272,7 +272,7 @@ fn a_real_consul_gives_each_token_its_due_and_no_more() {
         if good { Ok(()) } else { Err(table) }
     });
     let reported = json!({ "Node": "metrics-1", "Address": "127.77.0.21",
-        "Check": { "Node": "metrics-1", "CheckID": "unit", "Name": "unit", "Status": "passing" } });
+        "Check": { "Node": "metrics-1", "CheckID": "ballast", "Name": "role metrics-store", "Status": "passing" } });
     assert_eq!(put("catalog/register", &metrics.secrets.agent_token, &reported), 200);
     let (code, table) = ballast(root, &["status", "cluster.toml", "--json"]);
     let status: Value = serde_json::from_str(&table).unwrap();
