@@ -9,6 +9,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::boot;
+use crate::bootloader;
 use crate::error::{Error, chain};
 use crate::log;
 use crate::root::Root;
@@ -20,11 +21,19 @@ const PAUSE: Duration = Duration::from_millis(500);
 /// How long the agent may take to answer.
 const ANSWER: Duration = Duration::from_secs(5);
 
-/// Waits until every gate is passing.
+/// Waits until every gate is passing; gives the boot up where one is not.
 ///
 /// # Errors
 /// The gates that are not, when the role's time is over; at once where this boot took no bundle.
 pub(crate) async fn gate(root: &Root, agent: SocketAddr) -> Result<(), Error> {
+    let result = wait(root, agent).await;
+    if result.is_err() {
+        bootloader::give_up_or_say_why(root);
+    }
+    result
+}
+
+async fn wait(root: &Root, agent: SocketAddr) -> Result<(), Error> {
     // Without an identity there is nothing to wait for.
     boot::load_taken(root)?;
     let spec = root.load_spec()?;
@@ -64,4 +73,44 @@ fn describe(view: &View) -> Option<String> {
         return Some("the checks have not started yet".to_owned());
     }
     (!closed.is_empty()).then(|| closed.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use ballast_contract::CheckKind;
+
+    use super::*;
+    use crate::fixture;
+    use crate::run::CheckView;
+    use crate::state::{Answer, State};
+
+    fn view(gate: Option<Answer>) -> View {
+        let spec = fixture::spec("consul-server", vec![]);
+        let contents = fixture::Site::new().contents("n1", "consul-server");
+        let mut view = View::new(&spec, &contents.node, "digest");
+        view.checks = vec![
+            CheckView { name: "gate".into(), gate: true, answer: gate },
+            CheckView { name: "other".into(), gate: false, answer: Some(Answer::critical("no")) },
+        ];
+        view.state = State::Starting;
+        view
+    }
+
+    #[test]
+    fn a_gate_that_is_not_passing_is_named_and_other_checks_are_not_asked() {
+        let closed = describe(&view(Some(Answer::critical("nobody answers")))).unwrap();
+        assert_eq!(closed, "check gate is critical (nobody answers)");
+        assert_eq!(describe(&view(None)).unwrap(), "check gate has not answered yet");
+        assert_eq!(describe(&view(Some(Answer::passing("fine")))), None);
+    }
+
+    #[tokio::test]
+    async fn a_boot_without_a_bundle_is_not_good_and_nothing_is_waited_for() {
+        let kind = CheckKind::Tcp { address: "127.0.0.1:1".into() };
+        let spec = fixture::spec("consul-server", vec![fixture::check("c", true, kind)]);
+        let directory = fixture::root_with(&spec);
+        let nowhere = SocketAddr::from(([127, 0, 0, 1], 1));
+        let error = gate(&Root::new(directory.path()), nowhere).await.unwrap_err();
+        assert!(matches!(error, Error::NotTaken), "{error}");
+    }
 }

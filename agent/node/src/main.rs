@@ -5,6 +5,7 @@
 mod acl;
 mod agree;
 mod boot;
+mod bootloader;
 mod consul;
 mod error;
 #[cfg(test)]

@@ -58,7 +58,7 @@ pub(crate) async fn run(places: Places, stop: impl Future<Output = ()>) -> Resul
     let listener = serve::bind(places.status).await?;
 
     let (answers, mut answered) = mpsc::channel(16);
-    let (view, views) = watch::channel(View::new(&spec, &bundle));
+    let (view, views) = watch::channel(View::new(&spec, &bundle.node, &bundle.digest));
     let (consul_view, mut consul_views) = watch::channel(ConsulView::default());
 
     let asker = Asker { root: places.root.clone(), consul: consul.clone() };

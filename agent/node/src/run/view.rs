@@ -1,6 +1,6 @@
 //! What the agent shows of the node: the document at `/status`.
 
-use ballast_bundle::Bundle;
+use ballast_bundle::NodeConfig;
 use ballast_contract::Spec;
 use serde::{Deserialize, Serialize};
 
@@ -46,17 +46,17 @@ pub(crate) struct ConsulView {
 }
 
 impl View {
-    pub(crate) fn new(spec: &Spec, bundle: &Bundle) -> Self {
-        let node = &bundle.node.node;
+    pub(crate) fn new(spec: &Spec, config: &NodeConfig, bundle: &str) -> Self {
+        let node = &config.node;
         Self {
             node: node.name.clone(),
             site: node.site.clone(),
             role: node.role.clone(),
             datacenter: node.datacenter.clone(),
-            address: bundle.node.network.address.addr().to_string(),
+            address: config.network.address.addr().to_string(),
             image: spec.image.name.clone(),
             version: spec.image.version.clone(),
-            bundle: bundle.digest.clone(),
+            bundle: bundle.to_owned(),
             state: State::Starting,
             healthy_within_secs: spec.role.healthy_within_secs,
             checks: Vec::new(),
