@@ -81,5 +81,8 @@ impl Given {
 }
 
 fn given(path: &Option<PathBuf>, option: &str, what: &str) -> Result<PathBuf> {
-    path.clone().ok_or_else(|| Error::Missing(format!("{what} is needed: give it with {option}")))
+    let path = path
+        .as_ref()
+        .ok_or_else(|| Error::Missing(format!("{what} is needed: give it with {option}")))?;
+    std::path::absolute(path).map_err(Error::file("finding", path))
 }

@@ -2,9 +2,12 @@
 
 mod base64;
 mod boot;
+mod cluster;
+mod consul;
 mod error;
 mod given;
 mod hub;
+mod lab;
 mod machine;
 mod nspawn;
 mod overlay;
@@ -32,6 +35,8 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Work {
+    /// Brings up a site of Consul servers, shows it and keeps it until Ctrl-C
+    Lab(lab::Options),
     /// Boots one machine in QEMU and shows its console
     Boot(boot::Options),
     /// Removes a run's directory and cgroup once stdin closes.
@@ -71,6 +76,7 @@ fn main() -> ExitCode {
 
 fn run(work: Work) -> Result<ExitCode> {
     match work {
+        Work::Lab(options) => lab::lab(&options).map(|()| ExitCode::SUCCESS),
         Work::Boot(options) => boot::boot(options).map(|()| ExitCode::SUCCESS),
         Work::Sweep { dir } => workspace::sweep(&dir).map(|()| ExitCode::SUCCESS),
         Work::Stage { dir } => nspawn::stage::set(&dir).map(|()| ExitCode::SUCCESS),

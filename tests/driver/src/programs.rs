@@ -23,7 +23,8 @@ pub struct Programs {
 impl Programs {
     /// Programs of the tree, which holds `usr/`; without a tree, those on the `PATH`.
     pub fn new(tree: Option<PathBuf>) -> Self {
-        Self { tree }
+        // Programs start in other directories and namespaces; a path that cannot be made whole fails when it is used.
+        Self { tree: tree.map(|tree| std::path::absolute(&tree).unwrap_or(tree)) }
     }
 
     /// A file of the tree, if it has it.
