@@ -47,6 +47,20 @@ impl Cluster {
         servers: u8,
         availability: Availability,
     ) -> Result<Self> {
+        Self::make_at(ballast, dir, servers, availability, None)
+    }
+
+    /// The same, as if it were made at another time (RFC 3339): certificates run from then.
+    ///
+    /// # Errors
+    /// When `ballast` fails.
+    pub fn make_at(
+        ballast: &Path,
+        dir: &Path,
+        servers: u8,
+        availability: Availability,
+        now: Option<&str>,
+    ) -> Result<Self> {
         fs::create_dir_all(dir).map_err(Error::file("making", dir))?;
         let nodes: Vec<Node> = (1..=servers)
             .map(|number| Node {
@@ -59,13 +73,10 @@ impl Cluster {
         let file = dir.join("cluster.toml");
         fs::write(&file, describe(&nodes, availability)).map_err(Error::file("writing", &file))?;
         let cluster = Self { dir: dir.to_path_buf(), nodes };
-        output(
-            Command::new(ballast)
-                .arg("bundle")
-                .arg(&file)
-                .arg("--out")
-                .arg(cluster.dir.join("bundles")),
-        )?;
+        let mut command = Command::new(ballast);
+        command.arg("bundle").arg(&file).arg("--out").arg(dir.join("bundles"));
+        command.args(now.map(|now| format!("--now={now}")));
+        output(&mut command)?;
         Ok(cluster)
     }
 

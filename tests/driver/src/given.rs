@@ -17,12 +17,12 @@ pub struct Given {
     /// Directory that holds the image's parts: `vmlinuz`, `initrd.zst`, `cmdline`, `root.erofs`
     #[arg(long, env = "BALLAST_PARTS", value_name = "DIR")]
     parts: Option<PathBuf>,
-    /// Tree of unpacked packages that holds QEMU and OVMF; without it, the `PATH`
-    #[arg(long, env = "BALLAST_QEMU", value_name = "TREE")]
-    qemu: Option<PathBuf>,
-    /// Tree of unpacked packages that holds systemd-nspawn; without it, the `PATH`
-    #[arg(long, env = "BALLAST_NSPAWN", value_name = "TREE")]
-    nspawn: Option<PathBuf>,
+    /// Trees of unpacked packages, divided by colons, that hold QEMU and OVMF; without them, the `PATH`
+    #[arg(long, env = "BALLAST_QEMU", value_name = "TREES", value_delimiter = ':')]
+    qemu: Vec<PathBuf>,
+    /// Trees of unpacked packages, divided by colons, that hold systemd-nspawn, iproute2, nftables and fsck.erofs
+    #[arg(long, env = "BALLAST_NSPAWN", value_name = "TREES", value_delimiter = ':')]
+    nspawn: Vec<PathBuf>,
     /// The operator's command
     #[arg(long, env = "BALLAST_COMMAND", value_name = "PROGRAM", default_value = "ballast")]
     ballast: PathBuf,
@@ -40,14 +40,22 @@ impl Given {
         given(&self.parts, "--parts", "the parts of an image")
     }
 
+    /// The image's disk.
+    ///
+    /// # Errors
+    /// When no image is given.
+    pub fn disk(&self) -> Result<PathBuf> {
+        Ok(given(&self.image, "--image", "an image")?.join("disk.raw"))
+    }
+
     /// The programs QEMU comes with.
     pub fn qemu(&self) -> Programs {
-        Programs::new(self.qemu.clone())
+        Programs::new(&self.qemu)
     }
 
     /// The programs nspawn comes with.
     pub fn nspawn(&self) -> Programs {
-        Programs::new(self.nspawn.clone())
+        Programs::new(&self.nspawn)
     }
 
     /// The operator's command.

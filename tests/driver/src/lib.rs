@@ -1,15 +1,21 @@
 //! Machines from our images: the library behind `ballast-machines`, for other programs of the workspace that boot them.
 
 pub mod base64;
+pub mod boot;
+pub mod cluster;
+pub mod consul;
 pub mod error;
 pub mod given;
 pub mod helper;
 pub mod hub;
+pub mod lab;
 pub mod machine;
 pub mod nspawn;
 pub mod overlay;
 pub mod poll;
 pub mod programs;
 pub mod qemu;
+pub mod scenarios;
 pub mod transcript;
+pub mod trial;
 pub mod workspace;

@@ -14,41 +14,37 @@ use crate::error::{Error, Result};
 const LIBRARIES: &str = "usr/lib/x86_64-linux-gnu";
 const LOADER: &str = "usr/lib/x86_64-linux-gnu/ld-linux-x86-64.so.2";
 
-/// Programs of one tree, or of the `PATH` when there is none.
+/// Programs of some trees, or of the `PATH` when there are none.
 #[derive(Debug, Clone, Default)]
 pub struct Programs {
-    tree: Option<PathBuf>,
+    trees: Vec<PathBuf>,
 }
 
 impl Programs {
-    /// Programs of the tree, which holds `usr/`; without a tree, those on the `PATH`.
-    pub fn new(tree: Option<PathBuf>) -> Self {
+    /// Programs of these trees, each of which holds `usr/`, the first that has one; without a tree, those on the `PATH`.
+    pub fn new(trees: &[PathBuf]) -> Self {
         // Programs start in other directories and namespaces; a path that cannot be made whole fails when it is used.
-        Self { tree: tree.map(|tree| std::path::absolute(&tree).unwrap_or(tree)) }
+        let whole = |tree: &PathBuf| std::path::absolute(tree).unwrap_or_else(|_| tree.clone());
+        Self { trees: trees.iter().map(whole).collect() }
     }
 
-    /// A file of the tree, if it has it.
+    /// A file of a tree, if one has it.
     pub fn file(&self, path: &str) -> Option<PathBuf> {
-        self.tree.as_ref().map(|tree| tree.join(path)).filter(|file| file.exists())
+        self.trees.iter().map(|tree| tree.join(path)).find(|file| file.exists())
     }
 
     /// Whether the program is there to be called.
     pub fn has(&self, program: &str) -> bool {
-        match &self.tree {
-            Some(tree) => in_tree(tree, program).is_some(),
-            None => std::env::var_os("PATH").is_some_and(|path| {
-                std::env::split_paths(&path).any(|dir| dir.join(program).exists())
-            }),
+        if !self.trees.is_empty() {
+            return self.find(program).is_some();
         }
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        std::env::split_paths(&path).any(|dir| dir.join(program).exists())
     }
 
     /// A command that calls the program.
     pub fn command(&self, program: &str) -> Command {
-        let Some((tree, file)) =
-            self.tree.as_ref().and_then(|tree| Some((tree, in_tree(tree, program)?)))
-        else {
-            return Command::new(program);
-        };
+        let Some((tree, file)) = self.find(program) else { return Command::new(program) };
         let loader = tree.join(LOADER);
         if !loader.exists() {
             return Command::new(file);
@@ -60,6 +56,10 @@ impl Programs {
         let mut command = Command::new(loader);
         command.arg("--library-path").arg(path).arg("--argv0").arg(program).arg(file);
         command
+    }
+
+    fn find(&self, program: &str) -> Option<(&Path, PathBuf)> {
+        self.trees.iter().find_map(|tree| Some((tree.as_path(), in_tree(tree, program)?)))
     }
 }
 

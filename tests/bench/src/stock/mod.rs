@@ -61,7 +61,7 @@ impl Stock {
             return Err(Error::Lacking("maintainer scripts of stock packages need root".into()));
         }
         let stock = Self {
-            programs: Programs::new(Some(sources.tools.to_path_buf())),
+            programs: Programs::new(&[sources.tools.to_path_buf()]),
             packages: include(sources.packages),
             dir,
         };

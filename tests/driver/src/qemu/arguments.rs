@@ -97,7 +97,8 @@ fn boot(command: &mut Command, hardware: &Hardware, wanted: &Wanted, files: &Fil
             let words = fs::read_to_string(&cmdline).map_err(Error::file("reading", &cmdline))?;
             command.arg("-kernel").arg(hardware.parts.join("vmlinuz"));
             command.arg("-initrd").arg(hardware.parts.join("initrd.zst"));
-            command.args(["-append", &format!("{} {}", words.trim_end(), hardware.words.join(" "))]);
+            command
+                .args(["-append", &format!("{} {}", words.trim_end(), hardware.words.join(" "))]);
         }
         Boot::Firmware => firmware(command, hardware, files)?,
         Boot::Netboot => {

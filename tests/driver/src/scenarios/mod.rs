@@ -1,0 +1,105 @@
+//! The promises that cross a machine's wall, on real machines. At most three run at once, and no promise names a time.
+
+mod bundles;
+mod firmware;
+mod netboot;
+mod site;
+mod tampering;
+
+use std::time::Duration;
+
+use crate::consul::{self, View};
+use crate::error::{Error, Result};
+use crate::machine::{Boot, Bundle, Machine, Ran, Wanted};
+use crate::poll::{self, Seen};
+use crate::trial::Group;
+
+/// All groups, the longest first.
+pub const GROUPS: &[Group] = &[site::GROUP, firmware::GROUP, netboot::GROUP, tampering::GROUP];
+
+/// How long anything may take where instructions are translated and other work is going on.
+const PATIENCE: Duration = Duration::from_secs(420);
+/// How long one command may take there.
+const ANSWER: Duration = Duration::from_secs(90);
+/// Between two looks.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// A machine started by its hypervisor, without a bundle.
+fn wanted(name: &str, number: u8) -> Wanted {
+    Wanted {
+        name: name.to_owned(),
+        number,
+        bundle: Bundle::None,
+        boot: Boot::Direct,
+        disk: None,
+        credentials: Vec::new(),
+    }
+}
+
+/// Waits until what the machine's Consul says fits.
+fn wait_for_view(
+    machine: &mut dyn Machine,
+    what: &str,
+    fits: impl Fn(&View) -> bool,
+) -> Result<View> {
+    poll::until(what, PATIENCE, PAUSE, || {
+        Ok(match consul::ask(machine, ANSWER)? {
+            Ok(view) if fits(&view) => Seen::Ready(view),
+            Ok(view) => Seen::NotYet(view.to_string()),
+            Err(why) => Seen::NotYet(why),
+        })
+    })
+}
+
+/// Waits until a script in the machine ends with status 0.
+fn wait_for_success(machine: &mut dyn Machine, what: &str, script: &str) -> Result<Ran> {
+    poll::until(what, PATIENCE, PAUSE, || {
+        let ran = machine.run(script, PATIENCE)?;
+        let seen = format!("status {}: {}", ran.status, crate::programs::tail(&ran.text, 3));
+        Ok(if ran.status == 0 { Seen::Ready(ran) } else { Seen::NotYet(seen) })
+    })
+}
+
+/// Waits until the machine's console shows a text.
+fn wait_for_console(machine: &mut dyn Machine, text: &str) -> Result<()> {
+    let what = format!("{text:?} on the console of {}", machine.name());
+    poll::until(&what, PATIENCE, PAUSE, || {
+        if machine.console().text().contains(text) {
+            return Ok(Seen::Ready(()));
+        }
+        if !machine.is_on() {
+            let said = crate::programs::tail(&machine.console().text(), 3);
+            return Err(Error::Broken(format!(
+                "{} went off without {what}: {said}",
+                machine.name()
+            )));
+        }
+        Ok(Seen::NotYet(consul::last_line(machine)))
+    })
+}
+
+/// Runs a script that must succeed.
+fn run(machine: &mut dyn Machine, script: &str) -> Result<String> {
+    let ran = machine.run(script, ANSWER)?;
+    if ran.status == 0 {
+        return Ok(ran.text);
+    }
+    let name = machine.name();
+    Err(Error::Broken(format!("on {name}, {script:?} ended with {}: {}", ran.status, ran.text)))
+}
+
+/// Prints what the root is and where it comes from.
+const ROOT: &str = "findmnt --noheadings --output FSTYPE,SOURCE,OPTIONS /";
+
+/// Whether that is a read-only EROFS on a mapped device.
+fn is_verified(root: &str) -> bool {
+    let mut words = root.split_whitespace();
+    let (kind, source) = (words.next(), words.next().unwrap_or_default());
+    let mapped = source.starts_with("/dev/mapper/") || source.starts_with("/dev/dm-");
+    kind == Some("erofs") && mapped && words.next().is_some_and(|options| options.starts_with("ro"))
+}
+
+/// Fails with the sentence unless the condition holds.
+fn ensure(condition: bool, sentence: impl FnOnce() -> String) -> Result<()> {
+    if condition { Ok(()) } else { Err(Error::Broken(sentence())) }
+}
