@@ -22,6 +22,7 @@ mod serve;
 mod spawn;
 mod state;
 mod status;
+mod systemd;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;

@@ -14,6 +14,7 @@ use crate::consul::Consul;
 use crate::http;
 use crate::root::Root;
 use crate::state::{Answer, Health};
+use crate::systemd;
 
 /// What probes ask with.
 #[derive(Clone)]
@@ -58,20 +59,13 @@ async fn ask(asker: &Asker, kind: &CheckKind) -> Answer {
 }
 
 async fn unit_is_active(unit: &str) -> Answer {
-    let output = Command::new("systemctl")
-        .args(["is-active", "--", unit])
-        .stdin(Stdio::null())
-        .stderr(Stdio::null())
-        .kill_on_drop(true)
-        .output()
-        .await;
-    match output {
-        Ok(output) => {
-            let state = String::from_utf8_lossy(&output.stdout).trim().to_owned();
-            let health = if state == "active" { Health::Passing } else { Health::Critical };
+    match systemd::active_state(unit).await {
+        Ok(state) => {
+            let active = state == "active" || state == "reloading";
+            let health = if active { Health::Passing } else { Health::Critical };
             Answer { health, output: format!("{unit} is {state}") }
         }
-        Err(error) => Answer::critical(format!("starting systemctl: {error}")),
+        Err(error) => Answer::critical(format!("asking systemd about {unit}: {error}")),
     }
 }
 
