@@ -18,6 +18,8 @@ final: {
 
   files."/usr/lib/tmpfiles.d/ballast.conf".text = ''
     d /var/lib/ballast 0700 root root -
+    # The initrd looks here first, so that a machine keeps its id.
+    C /var/lib/ballast/machine-id 0444 root root - /etc/machine-id
     d /var/lib/consul 0700 consul consul -
   '';
 
@@ -57,7 +59,39 @@ final: {
     SizeMinBytes=${toString final.partitions.stateBytes}
   '';
 
+  # The initrd leaves this file when the root is on a disk: a root that came over the network has no disk to divide, nor
+  # has a container.
+  files."/usr/lib/systemd/system/systemd-repart.service.d/ballast.conf".text = ''
+    [Unit]
+    ConditionPathExists=/run/ballast/root-disk
+  '';
+
   units = {
+    "var.mount" = {
+      enable = true;
+      text = ''
+        [Unit]
+        Description=State partition
+        DefaultDependencies=no
+        # A container's /var is its host's affair.
+        ConditionVirtualization=!container
+        Requires=systemd-fsck@dev-disk-by\x2dpartlabel-state.service
+        After=systemd-repart.service systemd-fsck@dev-disk-by\x2dpartlabel-state.service
+        Before=local-fs.target
+        Conflicts=umount.target
+        Before=umount.target
+
+        [Mount]
+        What=/dev/disk/by-partlabel/state
+        Where=/var
+        Type=ext4
+        Options=nosuid,nodev,noatime
+
+        [Install]
+        RequiredBy=local-fs.target
+      '';
+    };
+
     "ballast-boot.service" = {
       enable = true;
       text = ''
@@ -210,6 +244,16 @@ final: {
     "/boot"
     "/etc/initramfs"
     "/etc/kernel"
+    # Nothing here is found by guessing: the initrd verified the root, and units name the rest.
+    "/usr/lib/systemd/system-generators/systemd-cryptsetup-generator"
+    "/usr/lib/systemd/system-generators/systemd-gpt-auto-generator"
+    "/usr/lib/systemd/system-generators/systemd-hibernate-resume-generator"
+    "/usr/lib/systemd/system-generators/systemd-integritysetup-generator"
+    "/usr/lib/systemd/system-generators/systemd-rc-local-generator"
+    "/usr/lib/systemd/system-generators/systemd-system-update-generator"
+    "/usr/lib/systemd/system-generators/systemd-sysv-generator"
+    "/usr/lib/systemd/system-generators/systemd-tpm2-generator"
+    "/usr/lib/systemd/system-generators/systemd-veritysetup-generator"
     "/usr/lib/udev/hwdb.d"
     "/usr/lib/x86_64-linux-gnu/gconv"
     "/usr/share/bash-completion"

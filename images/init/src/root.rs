@@ -16,6 +16,8 @@ use crate::loopback;
 pub const ROOT: &str = "/root";
 /// The state partition's label: the image's `repart.d` makes it so.
 pub const STATE_LABEL: &str = "state";
+/// Names the disk that holds the root, for the units that divide it.
+const ROOT_DISK: &str = "/run/ballast/root-disk";
 /// A netboot image's own root and hash tree.
 const CARRIED_ROOT: &str = "/image/root.erofs";
 const CARRIED_HASH: &str = "/image/root.verity";
@@ -105,8 +107,10 @@ pub fn mount_root(device: &Path) -> Result<(), InitError> {
 /// # Errors
 /// The mount failing.
 pub fn settle_state(image: &Image) -> Result<(), InitError> {
-    if image.whole_disk.is_some() {
-        return Ok(());
+    if let Some(disk) = &image.whole_disk {
+        let write = |e| InitError::Write(ROOT_DISK.into(), e);
+        fs::create_dir_all("/run/ballast").map_err(write)?;
+        return fs::write(ROOT_DISK, format!("{disk}\n")).map_err(write);
     }
     let limit = Duration::from_secs(2);
     let state = |partitions: &[block::Partition]| {

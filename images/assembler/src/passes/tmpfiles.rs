@@ -61,6 +61,14 @@ fn apply(
         })
     };
     let node = match letter {
+        // Systemd would adjust a directory that is there.
+        "d" | "D" | "v" | "q" | "Q" if there => {
+            let bits = bits(0)?;
+            if let (Some(node), Some(_)) = (tree.get_mut(&place), mode) {
+                node.mode = bits;
+            }
+            return Ok(());
+        }
         "d" | "D" | "v" | "q" | "Q" if !there => Node::dir(bits(0o755)?),
         "L" if !there || modifiers.contains('+') => {
             let target =
