@@ -66,15 +66,18 @@ final: {
     ConditionPathExists=/run/ballast/root-disk
   '';
 
+  files."/usr/lib/systemd/system/systemd-bless-boot.service.d/ballast.conf".text = ''
+    [Unit]
+    RequiresMountsFor=/efi
+  '';
+
   units = {
+    # The initrd has local-fs.target require it when there is a disk for it; a container's /var is its host's affair.
     "var.mount" = {
-      enable = true;
       text = ''
         [Unit]
         Description=State partition
         DefaultDependencies=no
-        # A container's /var is its host's affair.
-        ConditionVirtualization=!container
         Requires=systemd-fsck@dev-disk-by\x2dpartlabel-state.service
         After=systemd-repart.service systemd-fsck@dev-disk-by\x2dpartlabel-state.service
         Before=local-fs.target
@@ -86,9 +89,20 @@ final: {
         Where=/var
         Type=ext4
         Options=nosuid,nodev,noatime
+      '';
+    };
 
-        [Install]
-        RequiredBy=local-fs.target
+    # Mounted for whom it concerns: the program that blesses a boot.
+    "efi.mount" = {
+      text = ''
+        [Unit]
+        Description=EFI system partition
+
+        [Mount]
+        What=/dev/disk/by-partlabel/esp
+        Where=/efi
+        Type=vfat
+        Options=nosuid,nodev,noexec,umask=0077
       '';
     };
 

@@ -1,6 +1,7 @@
 //! Finds the root, mounts it, and makes it `/`.
 
 use std::fs;
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -21,6 +22,11 @@ const ROOT_DISK: &str = "/run/ballast/root-disk";
 /// A netboot image's own root and hash tree.
 const CARRIED_ROOT: &str = "/image/root.erofs";
 const CARRIED_HASH: &str = "/image/root.verity";
+/// The image's unit that mounts the state partition, and where systemd looks for what must be mounted.
+const STATE_UNIT: &str = "/usr/lib/systemd/system/var.mount";
+const STATE_REQUIRED: &str = "/run/systemd/system/local-fs.target.requires";
+/// How long a root from the network waits for a disk that may not exist.
+const STATE_LIMIT: Duration = Duration::from_secs(2);
 /// Disks on a busy controller take their time; a missing one costs only the way to the refusal.
 const DISK_LIMIT: Duration = Duration::from_secs(30);
 
@@ -102,26 +108,39 @@ pub fn mount_root(device: &Path) -> Result<(), InitError> {
     mount(device, ROOT, "erofs", MountFlags::RDONLY, c"").map_err(|e| InitError::Refused(e.into()))
 }
 
-/// A root that came over the network may have no disk for its state: then `/var` lives in memory.
+/// Has systemd mount the state partition where there is, or will be, one; else `/var` lives in memory.
 ///
 /// # Errors
-/// The mount failing.
+/// What can't be mounted or written.
 pub fn settle_state(image: &Image) -> Result<(), InitError> {
     if let Some(disk) = &image.whole_disk {
-        let write = |e| InitError::Write(ROOT_DISK.into(), e);
-        fs::create_dir_all("/run/ballast").map_err(write)?;
-        return fs::write(ROOT_DISK, format!("{disk}\n")).map_err(write);
+        // First boot makes the partition.
+        write(ROOT_DISK, &format!("{disk}\n"))?;
+        return require_state();
     }
-    let limit = Duration::from_secs(2);
     let state = |partitions: &[block::Partition]| {
         partitions.iter().any(|p| p.label == STATE_LABEL).then_some(())
     };
-    if block::wait(limit, state).is_some() {
-        return Ok(());
+    if block::wait(STATE_LIMIT, state).is_some() {
+        return require_state();
     }
     let flags = MountFlags::NOSUID | MountFlags::NODEV;
     mount("tmpfs", format!("{ROOT}/var"), "tmpfs", flags, c"mode=755")
         .map_err(|e| InitError::Mount { what: "tmpfs".to_owned(), place: "/var", source: e.into() })
+}
+
+fn require_state() -> Result<(), InitError> {
+    let failed = |e| InitError::Write(STATE_REQUIRED.into(), e);
+    fs::create_dir_all(STATE_REQUIRED).map_err(failed)?;
+    symlink(STATE_UNIT, format!("{STATE_REQUIRED}/var.mount")).map_err(failed)
+}
+
+fn write(path: &str, text: &str) -> Result<(), InitError> {
+    let failed = |e| InitError::Write(path.into(), e);
+    if let Some(dir) = Path::new(path).parent() {
+        fs::create_dir_all(dir).map_err(failed)?;
+    }
+    fs::write(path, text).map_err(failed)
 }
 
 /// Makes the root `/`, and gives the initrd's memory back.
