@@ -20,6 +20,9 @@ pub struct Acl {
     pub policies: Vec<AclPolicy>,
     /// Tokens, by accessor.
     pub tokens: Vec<AclToken>,
+    /// Accessors of tokens that are void: of nodes that left the site.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub revoked: Vec<String>,
 }
 
 /// One policy.
@@ -54,7 +57,11 @@ impl Acl {
         let acl: Self = read_secret(ACL, bytes)?;
         let refuse = |reason: String| Err(Error::Content { file: ACL, reason });
         refuse_tokens(ACL, "management_token", [&acl.management_token])?;
+        refuse_tokens(ACL, "a revoked token's accessor", &acl.revoked)?;
         for token in &acl.tokens {
+            if acl.revoked.contains(&token.accessor_id) {
+                return refuse(format!("the token of {} is revoked as well", token.description));
+            }
             let of = format!("a token's identifier ({})", token.description);
             refuse_tokens(ACL, of, [&token.accessor_id, &token.secret_id])?;
             let unknown = |name: &&String| !acl.policies.iter().any(|p| p.name == **name);

@@ -2,7 +2,8 @@
 //!
 //! Only the Raft leader does it, so that there is one writer at a time. Safety does not hang on that: a policy's name and
 //! a token's identifiers, chosen when the bundle was made, are unique in Consul, so of several writers at once exactly
-//! one creates each, and the others find it there. Nothing is removed: what is not the bundle's may be an operator's.
+//! one creates each, and the others find it there. Only tokens that the bundle calls revoked are removed: what it does
+//! not name may be an operator's.
 
 use std::collections::BTreeMap;
 
@@ -23,6 +24,7 @@ struct Held {
 enum Change<'a> {
     Policy { id: Option<String>, policy: &'a AclPolicy },
     Token { exists: bool, token: &'a AclToken },
+    Revoke(&'a str),
 }
 
 /// Makes Consul's ACLs what the bundle says, and returns how much had to be changed.
@@ -36,6 +38,7 @@ pub(crate) async fn reconcile(consul: &Consul, wanted: &Acl) -> Result<usize, Er
         match change {
             Change::Policy { id, policy } => consul.put_policy(id.as_deref(), policy).await?,
             Change::Token { exists, token } => consul.put_token(*exists, token).await?,
+            Change::Revoke(accessor) => consul.delete_token(accessor).await?,
         }
     }
     Ok(changes.len())
@@ -70,7 +73,8 @@ fn changes<'a>(wanted: &'a Acl, held: &Held) -> Vec<Change<'a>> {
         });
         (!same).then_some(Change::Token { exists: found.is_some(), token })
     });
-    policies.chain(tokens).collect()
+    let revoked = wanted.revoked.iter().filter(|accessor| held.tokens.contains_key(*accessor));
+    policies.chain(tokens).chain(revoked.map(|a| Change::Revoke(a))).collect()
 }
 
 fn sorted(names: impl Iterator<Item = String>) -> Vec<String> {

@@ -78,6 +78,10 @@ impl Consul {
         self.ask(Method::PUT, path, body.into(), DEADLINE).await
     }
 
+    async fn delete(&self, path: &str) -> Result<Reply, Error> {
+        self.ask(Method::DELETE, path, Bytes::new(), DEADLINE).await
+    }
+
     async fn ask(
         &self,
         method: Method,

@@ -123,6 +123,7 @@ pub(crate) fn acl() -> Acl {
             ),
         ],
         tokens: vec![token(0xa1, "node n1", "node"), token(0xd0, "dns", "dns")],
+        revoked: Vec::new(),
     }
 }
 

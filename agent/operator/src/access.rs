@@ -10,7 +10,12 @@ const OPERATOR: &str = "operator";
 const REPLICATION: &str = "replication";
 
 /// The site's access rules. Whoever brings no token may do nothing: no policy is given to the anonymous token.
-pub fn access(cluster: &Cluster, site: &SiteSecrets, nodes: &[NodeTokens]) -> Acl {
+pub fn access(
+    cluster: &Cluster,
+    site: &SiteSecrets,
+    nodes: &[NodeTokens],
+    revoked: Vec<String>,
+) -> Acl {
     let mut policies = vec![
         policy(
             DNS,
@@ -45,7 +50,7 @@ pub fn access(cluster: &Cluster, site: &SiteSecrets, nodes: &[NodeTokens]) -> Ac
             ));
         }
     }
-    Acl { management_token: site.management_token.clone(), policies, tokens }
+    Acl { management_token: site.management_token.clone(), policies, tokens, revoked }
 }
 
 /// What a node needs: to write itself and its services, and to read the catalogue and its own Consul agent.

@@ -36,6 +36,10 @@ pub fn make_bundles(
     let issuance = Issuance { authority: &authority, renew, now };
     state.operator(&issuance, &mut report)?;
 
+    disk::make_directory(out)?;
+    disk::remove_leftovers(out)?;
+    remove_nodes_that_left(cluster, &state, out, &mut report)?;
+
     let mut tokens = Vec::new();
     let mut identities = Vec::new();
     for node in &cluster.nodes {
@@ -47,10 +51,8 @@ pub fn make_bundles(
         );
         identities.push(state.node_identity(&node.name, &subject, &issuance, &mut report)?);
     }
-    let acl = access(cluster, &site, &tokens);
+    let acl = access(cluster, &site, &tokens, state.revoked()?);
 
-    disk::make_directory(out)?;
-    disk::remove_leftovers(out)?;
     for ((node, tokens), identity) in cluster.nodes.iter().zip(&tokens).zip(identities) {
         let contents = Contents {
             node: node_config(cluster, node),
@@ -62,16 +64,30 @@ pub fn make_bundles(
         };
         save_bundle(&contents, &site_key, out, now, &mut report)?;
     }
+    Ok(report)
+}
+
+/// Forgets the nodes that are not in the cluster file any more.
+fn remove_nodes_that_left(
+    cluster: &Cluster,
+    state: &State,
+    out: &Path,
+    report: &mut Report,
+) -> Result<(), Error> {
     for name in state.nodes()? {
         if cluster.nodes.iter().any(|n| n.name == name) {
             continue;
         }
-        state.remove_node(&name)?;
+        // The bundle first: once the state has forgotten the node, nobody comes back for it.
         let path = bundle_path(out, &name);
         disk::remove(&path)?;
-        report.removed(&path, "its node is not in the cluster file any more; its tokens are void once the servers have their new bundles");
+        state.remove_node(&name)?;
+        report.removed(
+            &path,
+            "its node left; servers revoke its tokens when they have their new bundles",
+        );
     }
-    Ok(report)
+    Ok(())
 }
 
 /// Writes a node's bundle if it differs from the one that is there.

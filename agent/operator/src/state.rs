@@ -7,6 +7,7 @@
 //! | `ca.pem`, `ca-key.pem` | the certificate authority |
 //! | `operator.pem` | the operator's certificate and key |
 //! | `nodes/<name>.json`, `nodes/<name>.pem` | a node's tokens, and its certificate and key |
+//! | `revoked.json` | accessors of tokens that are void, which Consul is to remove |
 //!
 //! Every file is written whole, and is made when it is missing, so a run that was cut short is finished by the next.
 
@@ -213,13 +214,18 @@ impl State {
     /// A node's tokens.
     pub fn node_tokens(&self, name: &str, replicates: bool) -> Result<NodeTokens, Error> {
         let path = self.node(name, "json");
-        let (mut tokens, mut changed) = match load_json::<NodeTokens>(&path)? {
+        // Revoked while the file is still there: a run was cut short in forgetting the node, which is back now.
+        let revoked = self.revoked()?;
+        let found = load_json::<NodeTokens>(&path)?;
+        let found = found.filter(|tokens| !revoked.contains(&tokens.agent.accessor_id));
+        let (mut tokens, mut changed) = match found {
             Some(tokens) => (tokens, false),
             None => {
                 (NodeTokens { agent: Token::new()?, dns: Token::new()?, replication: None }, true)
             }
         };
         if replicates != tokens.replication.is_some() {
+            self.revoke(tokens.replication.iter())?;
             tokens.replication = if replicates { Some(Token::new()?) } else { None };
             changed = true;
         }
@@ -235,11 +241,29 @@ impl State {
         Ok(names.iter().filter_map(|n| n.strip_suffix(".json").map(str::to_owned)).collect())
     }
 
-    /// Forgets a node: one of the same name will be another.
+    /// Forgets a node: its tokens are void, and one of the same name will be another.
     pub fn remove_node(&self, name: &str) -> Result<(), Error> {
+        let path = self.node(name, "json");
+        if let Some(NodeTokens { agent, dns, replication }) = load_json(&path)? {
+            self.revoke([&agent, &dns].into_iter().chain(&replication))?;
+        }
         disk::remove(&self.node(name, "pem"))?;
-        disk::remove(&self.node(name, "json"))?;
+        disk::remove(&path)?;
         Ok(())
+    }
+
+    /// Accessors of the tokens that are void.
+    pub fn revoked(&self) -> Result<Vec<String>, Error> {
+        Ok(load_json(&self.root.join("revoked.json"))?.unwrap_or_default())
+    }
+
+    fn revoke<'a>(&self, tokens: impl Iterator<Item = &'a Token>) -> Result<(), Error> {
+        let known = self.revoked()?;
+        let mut revoked = known.clone();
+        revoked.extend(tokens.map(|token| token.accessor_id.clone()));
+        revoked.sort();
+        revoked.dedup();
+        if revoked == known { Ok(()) } else { save_json(&self.root.join("revoked.json"), &revoked) }
     }
 
     fn node(&self, name: &str, extension: &str) -> PathBuf {

@@ -357,6 +357,11 @@ fn a_node_that_left_is_forgotten() {
     site.append(CACHE);
     site.bundle(&[]);
     let first = site.take("cache-1").secrets.agent_token.clone();
+    let rules = site.take("consul-1").acl.unwrap();
+    assert!(rules.revoked.is_empty());
+    let accessors = rules.tokens.iter().filter(|t| t.description.ends_with("node cache-1"));
+    let mut accessors: Vec<_> = accessors.map(|t| t.accessor_id.clone()).collect();
+    accessors.sort();
     fs::write(site.path("cluster.toml"), without).unwrap();
     let text = site.bundle(&[]);
     assert!(text.contains("removed  bundles/cache-1.bundle.tar"), "{text}");
@@ -364,10 +369,29 @@ fn a_node_that_left_is_forgotten() {
     let rules = site.take("consul-1").acl.unwrap();
     assert!(rules.tokens.iter().all(|t| t.secret_id != first));
     assert!(rules.policies.iter().all(|p| p.name != "node-cache-1"));
+    assert_eq!((rules.revoked.len(), rules.revoked), (2, accessors));
     // One of the same name is another node.
     site.append(CACHE);
     site.bundle(&[]);
     assert!(site.take("cache-1").secrets.agent_token != first);
+}
+
+#[test]
+fn a_node_that_comes_back_has_no_revoked_token() {
+    let site = Site::of("good.toml");
+    let without = fs::read_to_string(site.path("cluster.toml")).unwrap();
+    site.append(CACHE);
+    site.bundle(&[]);
+    let with = fs::read_to_string(site.path("cluster.toml")).unwrap();
+    let tokens = fs::read(site.path("state/nodes/cache-1.json")).unwrap();
+    fs::write(site.path("cluster.toml"), without).unwrap();
+    site.bundle(&[]);
+    // As if the power had gone before the last step of forgetting the node.
+    fs::write(site.path("state/nodes/cache-1.json"), &tokens).unwrap();
+    fs::write(site.path("cluster.toml"), with).unwrap();
+    site.bundle(&[]);
+    assert!(fs::read(site.path("state/nodes/cache-1.json")).unwrap() != tokens);
+    site.take("cache-1");
 }
 
 #[test]

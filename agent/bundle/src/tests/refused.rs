@@ -328,17 +328,26 @@ fn a_key_that_does_not_fit_is_refused() {
 }
 
 #[test]
-fn a_token_with_an_unknown_policy_is_refused() {
+fn access_rules_that_contradict_themselves_are_refused() {
     let token = AclToken {
         accessor_id: secrets().agent_token,
         secret_id: secrets().dns_token,
         description: "node db-1".to_owned(),
         policies: vec!["nothing".to_owned()],
     };
-    let acl =
-        Acl { management_token: secrets().agent_token, policies: Vec::new(), tokens: vec![token] };
-    let text = refusal(&Site::new(1).bundle(|c| c.acl = Some(acl)), &expectation());
-    assert_eq!(text, "acl.json: node db-1 has the unknown policy \"nothing\"");
+    let mut acl = Acl {
+        management_token: secrets().agent_token,
+        policies: Vec::new(),
+        tokens: vec![token],
+        revoked: Vec::new(),
+    };
+    let refused =
+        |acl: &Acl| refusal(&Site::new(1).bundle(|c| c.acl = Some(acl.clone())), &expectation());
+    assert_eq!(refused(&acl), "acl.json: node db-1 has the unknown policy \"nothing\"");
+    acl.revoked = vec![secrets().agent_token];
+    assert_eq!(refused(&acl), "acl.json: the token of node db-1 is revoked as well");
+    acl.revoked = vec!["all".to_owned()];
+    assert_eq!(refused(&acl), "acl.json: a revoked token's accessor is not a UUID in lower case");
 }
 
 proptest! {

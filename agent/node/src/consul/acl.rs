@@ -83,4 +83,9 @@ impl Consul {
         };
         self.put(&path, &body).await.map(|_| ())
     }
+
+    /// Removes a token; its secret is nobody's from then on.
+    pub(crate) async fn delete_token(&self, accessor: &str) -> Result<(), Error> {
+        self.delete(&format!("/v1/acl/token/{}", escape(accessor))).await.map(|_| ())
+    }
 }

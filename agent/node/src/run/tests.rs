@@ -155,6 +155,15 @@ async fn three_that_reconcile_at_once_leave_exactly_one_set() {
     changed.policies[1].rules = "node_prefix \"\" { policy = \"read\" }".to_owned();
     assert_eq!(crate::acl::reconcile(&manager, &changed).await.unwrap(), 1);
     assert_eq!(crate::acl::reconcile(&manager, &changed).await.unwrap(), 0);
+
+    // A node that left: its token is void, and stays it.
+    let left = changed.tokens.remove(0);
+    changed.revoked = vec![left.accessor_id];
+    let may = async || ask(consul.http, "/v1/agent/self", Some(&left.secret_id)).await.0;
+    assert_eq!(may().await, 200);
+    assert_eq!(crate::acl::reconcile(&manager, &changed).await.unwrap(), 1);
+    assert_eq!(crate::acl::reconcile(&manager, &changed).await.unwrap(), 0);
+    assert_eq!(may().await, 403);
 }
 
 #[tokio::test]
