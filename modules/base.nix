@@ -158,6 +158,31 @@ final: {
       '';
     };
 
+    "ballast-fetch.service" = {
+      enable = true;
+      text = ''
+        [Unit]
+        Description=Fetch the node's bundle from the URL on the kernel command line
+        # Needs an address: DHCP's on a first boot, the bundle's own on later ones.
+        After=ballast-boot.service systemd-networkd.service systemd-resolved.service
+        ConditionKernelCommandLine=ballast.bundle
+
+        [Service]
+        Type=oneshot
+        RemainAfterExit=yes
+        # Restarts consul.service and ballast.service when there is another bundle: neither waits for the URL's server.
+        ExecStart=/usr/bin/ballast-agent fetch
+        # The agent keeps its own, shorter deadline and says what it waited for.
+        TimeoutStartSec=300
+        ImportCredential=ballast.*
+        StandardOutput=journal+console
+        StandardError=journal+console
+
+        [Install]
+        WantedBy=multi-user.target
+      '';
+    };
+
     "consul.service" = {
       enable = true;
       text = ''
@@ -220,8 +245,9 @@ final: {
       text = ''
         [Unit]
         Description=Wait until the role is healthy
+        # A first bundle may still be on its way.
+        After=ballast.service ballast-fetch.service
         # What follows boot-complete.target (the boot loader's blessing) waits for this.
-        After=ballast.service
         Before=boot-complete.target
 
         [Service]

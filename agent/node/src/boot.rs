@@ -3,6 +3,7 @@
 //! A bundle that fails is refused as a whole and the last good generation stays in use. A node without any says so on
 //! its console and stays up, with everything closed.
 
+pub(crate) mod fetch;
 pub(crate) mod find;
 
 use std::path::Path;
@@ -34,7 +35,11 @@ pub(crate) fn boot(root: &Root, credentials: Option<&Path>) -> Result<(), Error>
     find::settle(root)?;
     let bundle = match take(root, credentials, &expectation)? {
         Some(bundle) => bundle,
-        None => load_last_good(root, &expectation)?,
+        None if has_taken_one(root) => load_last_good(root, &expectation)?,
+        None => match fetch::url(root)? {
+            Some(url) => return fetch::prepare(root, &url),
+            None => return Err(no_bundle()),
+        },
     };
     apply(root, &spec, &bundle)
 }
@@ -108,7 +113,7 @@ fn take(
     let Some(found) = offered else { return Ok(None) };
     match accept(root, &found, expectation) {
         Ok(bundle) => Ok(Some(bundle)),
-        Err(error) if root.at(paths::CURRENT_BUNDLE).exists() => {
+        Err(error) if has_taken_one(root) => {
             log::error(&format!("{}; the bundle taken before stays in use", chain(&error)));
             Ok(None)
         }
@@ -137,18 +142,25 @@ pub(crate) fn accept(
     Ok(bundle)
 }
 
+/// Whether a bundle is in use.
+fn has_taken_one(root: &Root) -> bool {
+    root.at(paths::CURRENT_BUNDLE).exists()
+}
+
+fn no_bundle() -> Error {
+    let looked = format!(
+        "looked for the credential {}, a volume labelled {}, a URL as {}= on the kernel command line, and an earlier bundle in {}",
+        paths::BUNDLE_CREDENTIAL,
+        paths::BUNDLE_VOLUME,
+        fetch::WORD,
+        paths::BUNDLES
+    );
+    Error::NoBundle { looked }
+}
+
 /// The generation that an earlier boot took.
 pub(crate) fn load_last_good(root: &Root, expectation: &Expectation) -> Result<Bundle, Error> {
     let current = root.at(paths::CURRENT_BUNDLE);
-    if !current.exists() {
-        let looked = format!(
-            "looked for the credential {}, a volume labelled {} and an earlier bundle in {}",
-            paths::BUNDLE_CREDENTIAL,
-            paths::BUNDLE_VOLUME,
-            paths::BUNDLES
-        );
-        return Err(Error::NoBundle { looked });
-    }
     load_generation(&current, expectation)
         .map_err(|source| Error::Refused { origin: paths::CURRENT_BUNDLE.to_owned(), source })
 }

@@ -25,6 +25,8 @@ pub(crate) enum Error {
         "this node is called {pinned:?} by the bundle it took before and {given:?} by {origin}"
     )]
     TwoNames { pinned: String, given: String, origin: &'static str },
+    #[error("fetching the bundle from {url}")]
+    Fetch { url: String, source: Box<ureq::Error> },
     #[error("starting {program}")]
     Start { program: String, source: io::Error },
     #[error("{program} ended with {status}: {stderr}")]
@@ -66,6 +68,9 @@ impl Error {
                 "make one with `ballast bundle`, attach it as a volume labelled BALLAST that holds bundle.tar, and start the machine again",
             ),
             Self::Refused { source, .. } | Self::SiteKey { source, .. } => Some(source.hint()),
+            Self::Fetch { .. } => Some(
+                "see that the URL can be reached from this machine, and that its server's certificate is of an authority that Debian knows",
+            ),
             Self::NotTaken => Some("the journal of ballast-boot.service says why"),
             Self::Status { .. } => {
                 Some("`systemctl status ballast.service` says whether the agent runs")

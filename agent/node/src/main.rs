@@ -45,6 +45,7 @@ ballast-agent: learns who this node is, applies its role, checks its health and 
 usage: ballast-agent <command> [options]
 
   boot             before the network: find, verify and unpack the bundle, and write what it says
+  fetch            with the network: take the bundle from the URL on the kernel command line
   run              ask the checks and keep Consul informed, until told to stop
   gate             wait until every check that gates the boot is passing
   status [--json]  show what the running agent knows of this node
@@ -63,6 +64,7 @@ struct Arguments {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Command {
     Boot,
+    Fetch,
     Run,
     Gate,
     Status,
@@ -98,6 +100,7 @@ fn run_command(arguments: &Arguments) -> Result<(), Error> {
     let status = SocketAddr::from(STATUS);
     match arguments.command {
         Command::Boot => boot::boot(&root, boot::find::credentials().as_deref()),
+        Command::Fetch => boot::fetch::fetch(&root, boot::find::credentials().as_deref()),
         Command::Run => {
             let places = Places { root, consul: SocketAddr::from(CONSUL), status };
             runtime()?.block_on(async { run::run(places, told_to_stop()?).await })
@@ -145,6 +148,7 @@ fn parse(mut words: impl Iterator<Item = String>) -> Result<Option<Arguments>, S
                 continue;
             }
             "boot" => Command::Boot,
+            "fetch" => Command::Fetch,
             "run" => Command::Run,
             "gate" => Command::Gate,
             "status" => Command::Status,

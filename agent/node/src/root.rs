@@ -43,10 +43,14 @@ impl Root {
         Ok(spec)
     }
 
-    /// The words of the kernel command line.
+    /// The words of the kernel command line; in a container, where that is the host's, those of its first process.
     pub(crate) fn load_command_line(&self) -> Result<Vec<String>, Error> {
-        let bytes = self.load("/proc/cmdline")?.unwrap_or_default();
-        Ok(String::from_utf8_lossy(&bytes).split_whitespace().map(str::to_owned).collect())
+        let in_container = self.at("/run/systemd/container").exists();
+        let path = if in_container { "/proc/1/cmdline" } else { "/proc/cmdline" };
+        let bytes = self.load(path)?.unwrap_or_default();
+        let text = String::from_utf8_lossy(&bytes);
+        let words = text.split(|c: char| c.is_whitespace() || c == '\0');
+        Ok(words.filter(|w| !w.is_empty()).map(str::to_owned).collect())
     }
 }
 

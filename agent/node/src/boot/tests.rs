@@ -192,3 +192,69 @@ fn what_consul_remembers_of_checks_before_the_boot_is_forgotten() {
     machine.give(&site.bundle("n1", ROLE)).boot().unwrap();
     assert!(!machine.at("/var/lib/consul/checks/state").exists());
 }
+
+/// Serves these bytes once over HTTP, and returns the URL.
+fn serve_once(bytes: Vec<u8>) -> String {
+    use std::io::{Read, Write};
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/n1.bundle.tar", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let _ = stream.read(&mut [0; 1024]).unwrap();
+        let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", bytes.len());
+        stream.write_all(head.as_bytes()).unwrap();
+        stream.write_all(&bytes).unwrap();
+    });
+    url
+}
+
+impl Machine {
+    fn with_command_line(&self, text: &str) -> &Self {
+        fs::create_dir_all(self.at("/proc")).unwrap();
+        fs::write(self.at("/proc/cmdline"), text).unwrap();
+        self
+    }
+
+    fn fetch(&self) -> Result<(), Error> {
+        fetch::fetch(&Root::new(self.root.path()), Some(self.credentials.path()))
+    }
+}
+
+#[test]
+fn a_first_bundle_is_fetched_once_there_is_a_network() {
+    let (site, machine) = (fixture::Site::new(), Machine::new());
+    let url = serve_once(site.bundle("n1", ROLE));
+    machine.with_command_line(&format!("quiet ballast.bundle={url}")).boot().unwrap();
+    let dhcp = "/run/systemd/network/90-ballast-fetch.network";
+    assert!(machine.read(dhcp).contains("DHCP=yes"));
+    assert!(!machine.at("/run/ballast/consul/agent.json").exists());
+    machine.fetch().unwrap();
+    assert!(!machine.at(dhcp).exists());
+    assert!(!machine.joins_nothing());
+    // The next boot needs nobody.
+    fs::remove_dir_all(machine.at("/run")).unwrap();
+    machine.boot().unwrap();
+    assert!(!machine.joins_nothing());
+}
+
+#[test]
+fn a_fetched_bundle_for_another_node_is_refused_and_the_one_in_use_stays() {
+    let (site, machine) = (fixture::Site::new(), Machine::new());
+    machine.give(&site.bundle("n1", ROLE)).boot().unwrap();
+    let before = (machine.files("/run"), machine.files("/var"));
+    let url = serve_once(site.bundle("n2", ROLE));
+    machine.with_command_line(&format!("ballast.bundle={url}"));
+    machine.fetch().unwrap_err();
+    assert!(before == (machine.files("/run"), machine.files("/var")));
+}
+
+#[test]
+fn a_containers_command_line_is_its_own_and_not_its_hosts() {
+    let (site, machine) = (fixture::Site::new(), Machine::new());
+    machine.with_command_line("ballast.node=host");
+    fs::create_dir_all(machine.at("/run/systemd")).unwrap();
+    fs::write(machine.at("/run/systemd/container"), "systemd-nspawn").unwrap();
+    fs::create_dir_all(machine.at("/proc/1")).unwrap();
+    fs::write(machine.at("/proc/1/cmdline"), "/sbin/init\0ballast.node=n1\0").unwrap();
+    machine.give(&site.bundle("n1", ROLE)).boot().unwrap();
+}
