@@ -30,10 +30,11 @@ pub fn access(
     ];
     let mut tokens = vec![token(&site.operator, "the operator's `ballast status`", OPERATOR)];
     if cluster.datacenters.len() > 1 {
+        // Tokens are copied with their secrets, which only who may write them can read. Connect is off, so nothing else.
         policies.push(policy(
             REPLICATION,
             "Copy the access rules to the other data centres",
-            "acl = \"write\"\noperator = \"read\"\nservice_prefix \"\" { policy = \"read\" intentions = \"read\" }\n",
+            "acl = \"write\"\n",
         ));
     }
     for (node, of) in cluster.nodes.iter().zip(nodes) {

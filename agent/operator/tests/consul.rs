@@ -10,7 +10,7 @@
 )]
 
 use std::fs::{self, File};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -19,7 +19,7 @@ use ballast_bundle::{Acl, Bundle, Expectation, Trust, unpack, verify};
 use serde_json::{Value, json};
 use ureq::tls::{Certificate, ClientCert, PrivateKey, RootCerts, TlsConfig, TlsProvider};
 
-const CLUSTER: &str = r#"
+const ONE: &str = r#"
 [site]
 name = "judged"
 
@@ -44,110 +44,183 @@ datacenter = "dc1"
 address = "127.77.0.21"
 "#;
 
-const SERVER: &str = "127.77.0.11";
+const TWO: &str = r#"
+[site]
+name = "judged"
+domain = "site.example"
+
+[[datacenter]]
+name = "north"
+network = "127.77.1.0/24"
+
+[[datacenter]]
+name = "south"
+network = "127.77.2.0/24"
+
+[[node]]
+name = "consul-n"
+role = "consul-server"
+datacenter = "north"
+address = "127.77.1.11"
+
+[[node]]
+name = "consul-s"
+role = "consul-server"
+datacenter = "south"
+address = "127.77.2.11"
+"#;
+
 const DEADLINE: Duration = Duration::from_secs(60);
 
 /// A Consul server that ends with the test.
-struct Consul(Child);
+struct Consul {
+    child: Child,
+    address: String,
+    log: PathBuf,
+}
 
 impl Drop for Consul {
     fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 
-/// Starts the server of a bundle, as a node would.
-fn start(bundle: &Bundle, generation: &Path, root: &Path) -> Consul {
-    let program = std::env::var("BALLAST_CONSUL").expect("BALLAST_CONSUL names Consul's program");
-    let acl = bundle.acl.as_ref().unwrap();
-    let config = json!({
-        "server": true, "node_name": bundle.node.node.name, "datacenter": bundle.node.node.datacenter,
-        "primary_datacenter": bundle.node.node.datacenter, "domain": bundle.node.consul.domain,
-        "data_dir": root.join("data"), "bootstrap_expect": 1,
-        "bind_addr": SERVER, "client_addr": SERVER, "ports": { "https": 8501, "grpc": -1, "serf_wan": -1 },
-        "encrypt": bundle.secrets.gossip_key,
-        "ca_file": generation.join("consul/ca.pem"),
-        "cert_file": generation.join("consul/cert.pem"),
-        "key_file": generation.join("consul/key.pem"),
-        "verify_incoming": true, "verify_outgoing": true, "verify_server_hostname": true,
-        "acl": { "enabled": true, "default_policy": "deny", "tokens": {
-            "master": acl.management_token, "agent": bundle.secrets.agent_token, "default": bundle.secrets.dns_token,
-        } },
-        "performance": { "raft_multiplier": 1 }, "disable_update_check": true,
-    });
-    fs::write(root.join("consul.json"), config.to_string()).unwrap();
-    let log = File::create(root.join("consul.log")).unwrap();
-    let child = Command::new(program)
-        .args(["agent", "-config-file"])
-        .arg(root.join("consul.json"))
-        .stdout(log.try_clone().unwrap())
-        .stderr(log)
-        .stdin(Stdio::null())
-        .spawn()
-        .expect("Consul's program starts");
-    Consul(child)
-}
-
-/// A request with a token to the server's plain HTTP API; its status and body.
-fn request(method: &str, path: &str, token: &str, body: &Value) -> (u16, Value) {
-    let agent =
-        ureq::Agent::config_builder().http_status_as_error(false).proxy(None).build().new_agent();
-    let request = ureq::http::Request::builder()
-        .method(method)
-        .uri(format!("http://{SERVER}:8500/v1/{path}"))
-        .header("X-Consul-Token", token)
-        .body(if body.is_null() { String::new() } else { body.to_string() })
-        .unwrap();
-    match agent.run(request) {
-        Ok(mut answer) => {
-            let text = answer.body_mut().read_to_string().unwrap();
-            (answer.status().as_u16(), serde_json::from_str(&text).unwrap_or(Value::String(text)))
-        }
-        Err(error) => (0, Value::String(error.to_string())),
-    }
-}
-
-fn put(path: &str, token: &str, body: &Value) -> u16 {
-    request("PUT", path, token, body).0
-}
-
-fn get(path: &str, token: &str) -> (u16, Value) {
-    request("GET", path, token, &Value::Null)
-}
-
-/// Asks until the answer pleases, and shows the last one when it never does.
-fn wait(what: &str, log: &Path, mut answer: impl FnMut() -> Result<(), String>) {
-    let start = Instant::now();
-    loop {
-        match answer() {
-            Ok(()) => return,
-            Err(last) if start.elapsed() > DEADLINE => {
-                panic!("waited for {what}, last: {last}\n{}", fs::read_to_string(log).unwrap())
-            }
-            Err(_) => std::thread::sleep(Duration::from_millis(100)),
-        }
-    }
-}
-
-/// Makes the access rules true, as the agent on a server does.
-fn apply(acl: &Acl) {
-    for policy in &acl.policies {
-        let body = json!({ "Name": policy.name, "Description": policy.description, "Rules": policy.rules });
-        assert_eq!(put("acl/policy", &acl.management_token, &body), 200, "{}", policy.name);
-    }
-    for token in &acl.tokens {
-        let policies: Vec<_> = token.policies.iter().map(|name| json!({ "Name": name })).collect();
-        let body = json!({
-            "AccessorID": token.accessor_id, "SecretID": token.secret_id,
-            "Description": token.description, "Policies": policies,
+impl Consul {
+    /// Starts the server of a node's bundle, with what the bundle says.
+    fn start(bundle: &Bundle, root: &Path) -> Self {
+        let program =
+            std::env::var("BALLAST_CONSUL").expect("BALLAST_CONSUL names Consul's program");
+        let (node, settings, secrets) = (&bundle.node.node, &bundle.node.consul, &bundle.secrets);
+        let root = root.join(format!("run-{}", node.name));
+        let generation = unpack(bundle, &root.join("bundles")).unwrap();
+        let address = bundle.node.network.address.addr().to_string();
+        let mut config = json!({
+            "server": true, "node_name": node.name, "datacenter": node.datacenter, "domain": settings.domain,
+            "primary_datacenter": settings.primary_datacenter.as_ref().unwrap_or(&node.datacenter),
+            "data_dir": root.join("data"), "bootstrap_expect": settings.servers.len(),
+            "bind_addr": address, "client_addr": address, "ports": { "https": 8501, "grpc": -1 },
+            "retry_join_wan": settings.wan_servers, "retry_interval_wan": "1s",
+            "encrypt": secrets.gossip_key,
+            "ca_file": generation.join("consul/ca.pem"),
+            "cert_file": generation.join("consul/cert.pem"),
+            "key_file": generation.join("consul/key.pem"),
+            "verify_incoming": true, "verify_outgoing": true, "verify_server_hostname": true,
+            "acl": { "enabled": true, "default_policy": "deny", "tokens": {
+                "agent": secrets.agent_token, "default": secrets.dns_token,
+            } },
+            "connect": { "enabled": false },
+            "performance": { "raft_multiplier": 1 }, "disable_update_check": true,
         });
-        assert_eq!(put("acl/token", &acl.management_token, &body), 200, "{}", token.description);
+        if let Some(acl) = &bundle.acl {
+            config["acl"]["tokens"]["master"] = json!(acl.management_token);
+        }
+        if let Some(token) = &secrets.replication_token {
+            config["acl"]["enable_token_replication"] = json!(true);
+            config["acl"]["tokens"]["replication"] = json!(token);
+        }
+        let (path, log) = (root.join("consul.json"), root.join("consul.log"));
+        fs::write(&path, config.to_string()).unwrap();
+        let file = File::create(&log).unwrap();
+        let child = Command::new(program)
+            .args(["agent", "-config-file"])
+            .arg(path)
+            .stdout(file.try_clone().unwrap())
+            .stderr(file)
+            .stdin(Stdio::null())
+            .spawn()
+            .expect("Consul's program starts");
+        Self { child, address, log }
+    }
+
+    /// A request with a token to the plain HTTP API; its status and body.
+    fn request(&self, method: &str, path: &str, token: &str, body: &Value) -> (u16, Value) {
+        let agent = ureq::Agent::config_builder()
+            .http_status_as_error(false)
+            .proxy(None)
+            .build()
+            .new_agent();
+        let request = ureq::http::Request::builder()
+            .method(method)
+            .uri(format!("http://{}:8500/v1/{path}", self.address))
+            .header("X-Consul-Token", token)
+            .body(if body.is_null() { String::new() } else { body.to_string() })
+            .unwrap();
+        match agent.run(request) {
+            Ok(mut answer) => {
+                let text = answer.body_mut().read_to_string().unwrap();
+                (
+                    answer.status().as_u16(),
+                    serde_json::from_str(&text).unwrap_or(Value::String(text)),
+                )
+            }
+            Err(error) => (0, Value::String(error.to_string())),
+        }
+    }
+
+    fn put(&self, path: &str, token: &str, body: &Value) -> u16 {
+        self.request("PUT", path, token, body).0
+    }
+
+    fn get(&self, path: &str, token: &str) -> (u16, Value) {
+        self.request("GET", path, token, &Value::Null)
+    }
+
+    /// Asks until the answer pleases, and shows the last one and the log when it never does.
+    fn wait(&self, what: &str, mut answer: impl FnMut() -> Result<(), String>) {
+        let start = Instant::now();
+        loop {
+            match answer() {
+                Ok(()) => return,
+                Err(last) if start.elapsed() > DEADLINE => {
+                    panic!(
+                        "waited for {what}, last: {last}\n{}",
+                        fs::read_to_string(&self.log).unwrap()
+                    )
+                }
+                Err(_) => std::thread::sleep(Duration::from_millis(100)),
+            }
+        }
+    }
+
+    /// Waits until a token is good for something.
+    fn wait_for_token(&self, path: &str, token: &str) {
+        self.wait(path, || match self.get(path, token) {
+            (200, _) => Ok(()),
+            other => Err(format!("{other:?}")),
+        });
+    }
+
+    /// Makes the access rules true, as the agent on a server does.
+    fn apply(&self, acl: &Acl) {
+        for policy in &acl.policies {
+            let body = json!({ "Name": policy.name, "Description": policy.description, "Rules": policy.rules });
+            assert_eq!(
+                self.put("acl/policy", &acl.management_token, &body),
+                200,
+                "{}",
+                policy.name
+            );
+        }
+        for token in &acl.tokens {
+            let policies: Vec<_> =
+                token.policies.iter().map(|name| json!({ "Name": name })).collect();
+            let body = json!({
+                "AccessorID": token.accessor_id, "SecretID": token.secret_id,
+                "Description": token.description, "Policies": policies,
+            });
+            assert_eq!(
+                self.put("acl/token", &acl.management_token, &body),
+                200,
+                "{}",
+                token.description
+            );
+        }
     }
 }
 
 /// What the HTTPS API answers to a client that trusts an authority and shows a certificate, or none.
-fn handshake(ca: &str, identity: Option<(&str, &str)>) -> Result<u16, ureq::Error> {
+fn handshake(server: &str, ca: &str, identity: Option<(&str, &str)>) -> Result<u16, ureq::Error> {
     let certificate = identity.map(|(cert, key)| {
         let cert = Certificate::from_pem(cert.as_bytes()).unwrap();
         ClientCert::new_with_certs(&[cert], PrivateKey::from_pem(key.as_bytes()).unwrap())
@@ -159,7 +232,7 @@ fn handshake(ca: &str, identity: Option<(&str, &str)>) -> Result<u16, ureq::Erro
         .client_cert(certificate)
         .build();
     let agent = ureq::Agent::config_builder().tls_config(tls).proxy(None).build().new_agent();
-    agent.get(format!("https://{SERVER}:8501/v1/status/leader")).call().map(|a| a.status().as_u16())
+    agent.get(format!("https://{server}:8501/v1/status/leader")).call().map(|a| a.status().as_u16())
 }
 
 fn ballast(root: &Path, arguments: &[&str]) -> (i32, String) {
@@ -194,38 +267,33 @@ fn text(bundle: &Bundle, path: &str) -> String {
 fn a_real_consul_gives_each_token_its_due_and_no_more() {
     let root = tempfile::tempdir().unwrap();
     let root = root.path();
-    fs::write(root.join("cluster.toml"), CLUSTER).unwrap();
+    fs::write(root.join("cluster.toml"), ONE).unwrap();
     assert_eq!(ballast(root, &["bundle", "cluster.toml"]).0, 0);
 
     let (server, metrics) = (take(root, "consul-1"), take(root, "metrics-1"));
     assert!(metrics.acl.is_none(), "only servers know the access rules");
-    let generation = unpack(&server, &root.join("generations")).unwrap();
 
     // Before the server is there, status is a table of rows, and not an error.
     let (code, table) = ballast(root, &["status", "cluster.toml", "--timeout", "1"]);
     assert_eq!(code, 1);
     assert_eq!(table.matches("unreachable").count(), 2, "{table}");
 
-    let consul = start(&server, &generation, root);
-    let log = root.join("consul.log");
+    let consul = Consul::start(&server, root);
     let acl = server.acl.as_ref().unwrap();
-    wait("the management token", &log, || match get("acl/tokens", &acl.management_token) {
-        (200, _) => Ok(()),
-        other => Err(format!("{other:?}")),
-    });
-    apply(acl);
+    consul.wait_for_token("acl/tokens", &acl.management_token);
+    consul.apply(acl);
 
     // Nobody: the token that Consul gives to whoever brings none, and what loopback is served as.
     let own = json!({ "Node": "metrics-1", "Address": "127.77.0.21" });
-    assert_eq!(get("agent/self", "anonymous").0, 403);
-    assert_eq!(get("catalog/nodes", "anonymous"), (200, json!([])));
-    assert_eq!(put("kv/x", "anonymous", &json!(1)), 403);
-    assert_eq!(put("catalog/register", "anonymous", &own), 403);
-    assert_eq!(get("agent/self", "").0, 403);
-    assert_eq!(put("kv/x", "", &json!(1)), 403);
-    assert_eq!(put("catalog/register", "", &own), 403);
-    assert_eq!(get("catalog/nodes", "").1.as_array().unwrap().len(), 1, "DNS has no answer");
-    assert_eq!(get("acl/tokens", "").0, 403);
+    assert_eq!(consul.get("agent/self", "anonymous").0, 403);
+    assert_eq!(consul.get("catalog/nodes", "anonymous"), (200, json!([])));
+    assert_eq!(consul.put("kv/x", "anonymous", &json!(1)), 403);
+    assert_eq!(consul.put("catalog/register", "anonymous", &own), 403);
+    assert_eq!(consul.get("agent/self", "").0, 403);
+    assert_eq!(consul.put("kv/x", "", &json!(1)), 403);
+    assert_eq!(consul.put("catalog/register", "", &own), 403);
+    assert_eq!(consul.get("catalog/nodes", "").1.as_array().unwrap().len(), 1, "DNS has no answer");
+    assert_eq!(consul.get("acl/tokens", "").0, 403);
 
     // A node of one role: itself and its service, and neither another node nor another service.
     let token = metrics.secrets.agent_token.as_str();
@@ -233,38 +301,47 @@ fn a_real_consul_gives_each_token_its_due_and_no_more() {
         json!({ "Node": "metrics-1", "Address": "127.77.0.21", "Service": { "Service": name, "Port": 1 },
             "Checks": [{ "Node": "metrics-1", "CheckID": "serfHealth", "Name": "Serf Health Status", "Status": "passing" }] })
     };
-    assert_eq!(put("catalog/register", token, &own), 200);
-    assert_eq!(put("catalog/register", token, &service("metrics")), 200);
-    assert_eq!(put("catalog/register", token, &service("postgres")), 403);
+    assert_eq!(consul.put("catalog/register", token, &own), 200);
+    assert_eq!(consul.put("catalog/register", token, &service("metrics")), 200);
+    assert_eq!(consul.put("catalog/register", token, &service("postgres")), 403);
     let other = json!({ "Node": "consul-1", "Address": "127.77.0.66" });
-    assert_eq!(put("catalog/register", token, &other), 403);
-    assert_eq!(get("agent/self", token).0, 403, "another node's Consul agent");
-    assert_eq!(put("kv/x", token, &json!(1)), 403);
-    assert_eq!(get("acl/tokens", token).0, 403);
-    assert_eq!(get("operator/raft/configuration", token).0, 403);
+    assert_eq!(consul.put("catalog/register", token, &other), 403);
+    assert_eq!(consul.get("agent/self", token).0, 403, "another node's Consul agent");
+    assert_eq!(consul.put("kv/x", token, &json!(1)), 403);
+    assert_eq!(consul.get("acl/tokens", token).0, 403);
+    assert_eq!(consul.get("operator/raft/configuration", token).0, 403);
 
     // The server's own token reads its own agent and registers checks with it.
     let token = server.secrets.agent_token.as_str();
-    assert_eq!(get("agent/self", token).0, 200);
+    assert_eq!(consul.get("agent/self", token).0, 200);
     let check = json!({ "ID": "ballast", "Name": "role consul-server", "TTL": "600s", "Status": "passing" });
-    assert_eq!(put("agent/check/register", token, &check), 200);
-    assert_eq!(get("acl/tokens", token).0, 403);
+    assert_eq!(consul.put("agent/check/register", token, &check), 200);
+    assert_eq!(consul.get("acl/tokens", token).0, 403);
 
     // Both sides show a certificate of the site, or there is no conversation.
     let [ca, cert, key] = ["ca", "cert", "key"].map(|f| text(&metrics, &format!("consul/{f}.pem")));
-    assert_eq!(handshake(&ca, Some((&cert, &key))).unwrap(), 200);
-    assert!(handshake(&ca, None).is_err(), "a client without a certificate was served");
+    assert_eq!(handshake(&consul.address, &ca, Some((&cert, &key))).unwrap(), 200);
+    assert!(
+        handshake(&consul.address, &ca, None).is_err(),
+        "a client without a certificate was served"
+    );
     let stranger = tempfile::tempdir().unwrap();
-    fs::write(stranger.path().join("cluster.toml"), CLUSTER).unwrap();
+    fs::write(stranger.path().join("cluster.toml"), ONE).unwrap();
     assert_eq!(ballast(stranger.path(), &["bundle", "cluster.toml"]).0, 0);
     let strange = take(stranger.path(), "metrics-1");
     let [other_ca, other_cert, other_key] =
         ["ca", "cert", "key"].map(|f| text(&strange, &format!("consul/{f}.pem")));
-    assert!(handshake(&ca, Some((&other_cert, &other_key))).is_err(), "a stranger was served");
-    assert!(handshake(&other_ca, Some((&cert, &key))).is_err(), "a stranger was trusted");
+    assert!(
+        handshake(&consul.address, &ca, Some((&other_cert, &other_key))).is_err(),
+        "a stranger was served"
+    );
+    assert!(
+        handshake(&consul.address, &other_ca, Some((&cert, &key))).is_err(),
+        "a stranger was trusted"
+    );
 
     // The operator sees it all; the node whose agent is silent keeps the site from being called good.
-    wait("the server to be passing", &log, || {
+    consul.wait("the server to be passing", || {
         let (code, table) = ballast(root, &["status", "cluster.toml"]);
         let good = code == 1
             && table.contains("consul-1   consul-server  127.77.0.11  passing  consul-1  1.8.7")
@@ -273,7 +350,7 @@ fn a_real_consul_gives_each_token_its_due_and_no_more() {
     });
     let reported = json!({ "Node": "metrics-1", "Address": "127.77.0.21",
         "Check": { "Node": "metrics-1", "CheckID": "ballast", "Name": "role metrics-store", "Status": "passing" } });
-    assert_eq!(put("catalog/register", &metrics.secrets.agent_token, &reported), 200);
+    assert_eq!(consul.put("catalog/register", &metrics.secrets.agent_token, &reported), 200);
     let (code, table) = ballast(root, &["status", "cluster.toml", "--json"]);
     let status: Value = serde_json::from_str(&table).unwrap();
     assert_eq!((code, &status["passing"]), (0, &json!(true)), "{table}");
@@ -282,9 +359,42 @@ fn a_real_consul_gives_each_token_its_due_and_no_more() {
     let site: Value =
         serde_json::from_slice(&fs::read(root.join("state/site.json")).unwrap()).unwrap();
     let token = site["operator"]["secret_id"].as_str().unwrap();
-    assert_eq!(get("operator/raft/configuration", token).0, 200);
-    assert_eq!(put("kv/x", token, &json!(1)), 403);
-    assert_eq!(put("catalog/register", token, &other), 403);
-    assert_eq!(get("acl/tokens", token).0, 403);
-    drop(consul);
+    assert_eq!(consul.get("operator/raft/configuration", token).0, 200);
+    assert_eq!(consul.put("kv/x", token, &json!(1)), 403);
+    assert_eq!(consul.put("catalog/register", token, &other), 403);
+    assert_eq!(consul.get("acl/tokens", token).0, 403);
+}
+
+#[test]
+#[ignore = "needs BALLAST_CONSUL"]
+fn a_second_data_centre_copies_the_access_rules() {
+    let root = tempfile::tempdir().unwrap();
+    let root = root.path();
+    fs::write(root.join("cluster.toml"), TWO).unwrap();
+    assert_eq!(ballast(root, &["bundle", "cluster.toml"]).0, 0);
+    let bundles = ["consul-n", "consul-s"].map(|node| take(root, node));
+    let [north, south] = bundles.each_ref().map(|bundle| Consul::start(bundle, root));
+    let acl = bundles[0].acl.as_ref().unwrap();
+    north.wait_for_token("acl/tokens", &acl.management_token);
+    north.apply(acl);
+
+    // The rules come over the WAN, by TLS between servers that show each other the names of their data centres.
+    south.wait_for_token("agent/self", &bundles[1].secrets.agent_token);
+    let replication = bundles[1].secrets.replication_token.as_ref().unwrap();
+    for (path, body) in
+        [("kv/x", json!(1)), ("catalog/register", json!({ "Node": "x", "Address": "127.77.2.9" }))]
+    {
+        assert_eq!(
+            south.put(path, replication, &body),
+            403,
+            "the replication token is good for {path}"
+        );
+    }
+    south.wait("both to be seen", || {
+        let (code, table) = ballast(root, &["status", "cluster.toml"]);
+        let good = code == 1
+            && table.contains("consul-n  consul-server  127.77.1.11  warning  consul-n  1.8.7")
+            && table.contains("consul-s  consul-server  127.77.2.11  warning  consul-s  1.8.7");
+        if good { Ok(()) } else { Err(table) }
+    });
 }
