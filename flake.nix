@@ -20,8 +20,10 @@
       lib = {
         # mkImage { modules = [ ... ]; lock ? ./debian.lock.json } -> the image's derivation.
         inherit (bootstrap) mkImage;
-        # What the lock resolves: names of closures, and the packages each asks for.
-        roots = bootstrap.roots // mapAttrs (name: image: image.spec.image.packages) images;
+        # What the lock resolves: suites, names of closures, and the packages each asks for.
+        wanted = bootstrap.wanted // {
+          roots = bootstrap.wanted.roots // mapAttrs (name: image: image.spec.image.packages) images;
+        };
       };
     };
 }

@@ -15,5 +15,5 @@ in
   inherit lock seed debs trees toolchain crates workspace;
   inherit (image) mkImage;
   assemblingTools = image.tools;
-  roots = import ./roots.nix;
+  wanted = import ./wanted.nix;
 }
