@@ -1,6 +1,6 @@
 //! The bundle: one node's identity, settings, certificates and secrets, as one signed tar archive.
 //!
-//! The operator's command [packs](pack) it, the agent [verifies](verify) and [unpacks](unpack) it; both read and write
+//! The operator's command [packs](pack()) it, the agent [verifies](verify()) and [unpacks](unpack()) it; both read and write
 //! it here alone. The archive is an uncompressed POSIX.1-1988 `ustar` of regular files, in this order:
 //!
 //! | path | holds |
@@ -12,7 +12,7 @@
 //! | `acl.json` | [`Acl`]: on servers of the data centre that holds the ACLs, and nowhere else |
 //! | `consul/ca.pem`, `consul/cert.pem`, `consul/key.pem` | the site's authority, the node's certificate and its key |
 //!
-//! Invariant: a bundle is exactly the bytes that [`pack`] would write for its content. The reader writes what it read
+//! Invariant: a bundle is exactly the bytes that [`pack()`] would write for its content. The reader writes what it read
 //! once more and compares, so no byte of the archive is free to change: not a time stamp, not the padding.
 
 mod acl;

@@ -10,13 +10,18 @@ use crate::error::Error;
 /// How the name of a file begins while it is being written.
 const NEW: &str = ".new-";
 
-/// Makes a directory, and the ones above it, that only its owner may enter; one that is there stays as it is.
+/// Makes a directory, and the ones above it, that only its owner may enter and that version control passes by; one that
+/// is there stays as it is.
 pub fn make_directory(path: &Path) -> Result<(), Error> {
+    if path.is_dir() {
+        return Ok(());
+    }
     DirBuilder::new()
         .recursive(true)
         .mode(0o700)
         .create(path)
-        .map_err(Error::io("making the directory", path))
+        .map_err(Error::io("making the directory", path))?;
+    save(&path.join(".gitignore"), b"# Secrets are not for version control.\n*\n")
 }
 
 /// Saves a file that only its owner may read, in one step.

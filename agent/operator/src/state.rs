@@ -73,11 +73,8 @@ pub struct State {
 impl State {
     /// Opens a folder for writing, making it if need be.
     pub fn open(root: &Path) -> Result<Self, Error> {
+        disk::make_directory(root)?;
         disk::make_directory(&root.join("nodes"))?;
-        let ignore = root.join(".gitignore");
-        if disk::load(&ignore)?.is_none() {
-            disk::save(&ignore, b"# Secrets are not for version control.\n*\n")?;
-        }
         let folder = File::open(root).map_err(Error::io("opening", root))?;
         let lock =
             Flock::lock(folder, FlockArg::LockExclusiveNonblock).map_err(
