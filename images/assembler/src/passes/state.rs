@@ -6,7 +6,9 @@ use super::Context;
 use crate::error::AssembleError;
 use crate::tree::{Kind, Node, Tree};
 
-const RULES: &str = "usr/lib/tmpfiles.d/ballast-packages.conf";
+/// Sorts last: of two lines for one path the first file's counts (tmpfiles.d(5)), so a package's directory can be given
+/// another owner by any file of an image.
+const RULES: &str = "usr/lib/tmpfiles.d/zz-ballast-packages.conf";
 /// Content of files goes here, below the path it has in `/var`.
 const FACTORY: &str = "usr/share/factory";
 
