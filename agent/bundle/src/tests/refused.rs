@@ -359,6 +359,28 @@ proptest! {
     }
 
     #[test]
+    fn headers_with_arbitrary_edits_and_a_right_checksum_are_refused(
+        entry in any::<prop::sample::Index>(),
+        edits in prop::collection::vec((0_usize..512, any::<u8>()), 1..8),
+        size in prop::option::of(any::<u64>()),
+    ) {
+        let good = good();
+        let at = *entry.get(&headers(good));
+        let mut header = tar::Header::new_ustar();
+        header.as_mut_bytes().copy_from_slice(&good[at..at + 512]);
+        for (place, byte) in edits {
+            header.as_mut_bytes()[place] = byte;
+        }
+        if let Some(size) = size {
+            header.set_size(size);
+        }
+        header.set_cksum();
+        let mut bytes = good.to_vec();
+        bytes[at..at + 512].copy_from_slice(header.as_bytes());
+        prop_assert!(bytes == good || verify(&bytes, &expectation()).is_err());
+    }
+
+    #[test]
     fn arbitrary_files_under_a_right_signature_never_panic(
         path in prop::sample::select(vec!["node.toml", "secrets.json", "consul/ca.pem", "consul/cert.pem", "consul/key.pem"]),
         content in prop::collection::vec(any::<u8>(), 0..512),
@@ -388,4 +410,17 @@ proptest! {
 fn fixed() -> &'static Site {
     static SITE: std::sync::LazyLock<Site> = std::sync::LazyLock::new(|| Site::new(1));
     &SITE
+}
+
+/// One bundle for many cases.
+fn good() -> &'static [u8] {
+    static GOOD: std::sync::LazyLock<Vec<u8>> = std::sync::LazyLock::new(|| fixed().bundle(|_| {}));
+    &GOOD
+}
+
+/// Where an archive's headers begin.
+fn headers(archive: &[u8]) -> Vec<usize> {
+    let mut at = 0;
+    let size = |file: archive::File| 512 + file.content.len().next_multiple_of(512);
+    read_archive(archive).unwrap().into_iter().map(|file| (at, at += size(file)).0).collect()
 }
