@@ -3,27 +3,51 @@
 
   outputs = { self }:
     let
-      inherit (builtins) attrNames concatMap listToAttrs mapAttrs;
+      inherit (builtins) concatLists mapAttrs removeAttrs;
 
       system = "x86_64-linux";
       bootstrap = import ./images/bootstrap;
-      inherit (bootstrap) workspace;
-      images = mapAttrs (name: modules: bootstrap.mkImage { inherit modules; }) (import ./images);
+      inherit (bootstrap) mkImage wanted workspace;
+      images = mapAttrs (name: modules: mkImage { inherit modules; }) (import ./images);
+      plain = removeAttrs wanted [ "essential" ];
+      packagesOf = mapAttrs (name: image: image.spec.image.packages);
     in
     {
       packages.${system} = images // {
-        inherit (workspace) agent assembler machines;
+        inherit (workspace) agent assembler bench lock machines;
         ballast = workspace.operator;
         default = workspace.operator;
       };
 
+      apps.${system} = bootstrap.apps images.consul-server // {
+        default = self.apps.${system}.ballast;
+      };
+
+      checks.${system} = import ./tests/checks.nix {
+        inherit self bootstrap images;
+        root = ./.;
+        template = import ./images/template/flake.nix;
+      };
+
+      devShells.${system}.default = bootstrap.shell;
+      formatter.${system} = bootstrap.formatter;
+
       lib = {
-        # mkImage { modules = [ ... ]; lock ? ./debian.lock.json } -> the image's derivation.
-        inherit (bootstrap) mkImage;
-        # What the lock resolves: suites, names of closures, and the packages each asks for.
-        wanted = bootstrap.wanted // {
-          roots = bootstrap.wanted.roots // mapAttrs (name: image: image.spec.image.packages) images;
+        # mkImage { modules = [ ... ]; lock ? ./debian.lock.json; } -> the image, with its `spec`, `parts` and `checks`.
+        inherit mkImage;
+        # What `nix run .#lock` resolves for a flake with these images: its `lib.wanted`.
+        wantedFor = images: plain // { roots = { inherit (wanted.roots) seed; } // packagesOf images; };
+        wanted = plain // {
+          roots = wanted.roots // packagesOf images // {
+            # The same role on a Debian as it comes, to be measured beside.
+            stock = concatLists [ wanted.essential images.consul-server.spec.image.packages [ "initramfs-tools" "zstd" ] ];
+          };
         };
+      };
+
+      templates.default = {
+        path = ./images/template;
+        description = "Images of your own: a module of yours on top of a role that Ballast has";
       };
     };
 }

@@ -2,18 +2,43 @@
 #
 # Nothing of the host is used and nothing here needs a user namespace: a Debian program is started by naming its tree's loader.
 let
-  lock = builtins.fromJSON (builtins.readFile ../debian.lock.json);
+  lock = import ./lock.nix;
   seed = import ./seed.nix { inherit lock; };
-  debs = import ./debs.nix { inherit lock seed; };
-  trees = import ./trees.nix { inherit lock seed debs; };
+  debs = lock: import ./debs.nix { inherit lock seed; };
+  trees = import ./trees.nix { inherit lock seed; debs = debs lock; };
   inherit (import ./rust.nix { inherit seed trees; }) tree toolchain;
   crates = import ./crates.nix { inherit seed tree toolchain; };
-  workspace = import ./workspace.nix { inherit seed toolchain crates; };
-  image = import ./image.nix { inherit lock seed debs trees workspace; };
+  tools = import ./tools.nix { inherit trees; };
+  workspace = import ./workspace.nix { inherit seed toolchain crates; inherit (tools) judges; };
+  locked = import ./locked.nix { inherit seed debs; };
+  image = import ./image.nix { inherit lock locked seed workspace; inherit (tools) assembling judges; };
+  apps = import ./apps.nix { inherit lock locked seed trees tools workspace; };
 in
 {
-  inherit lock seed debs trees toolchain crates workspace;
+  inherit seed toolchain crates workspace;
   inherit (image) mkImage;
-  assemblingTools = image.tools;
+  inherit (apps) apps machines;
+  inherit (workspace) tests;
+
+  # `nix fmt`: every Rust file below the current folder, or those named.
+  formatter = seed.run {
+    name = "ballast-format-sources";
+    script = ./formatter.sh;
+    busybox = seed.busybox;
+    inherit toolchain;
+  };
+
+  # `nix develop`: the locked compiler, and the programs that tests ask for.
+  shell = derivation {
+    name = "ballast-shell";
+    system = "x86_64-linux";
+    builder = "${tools.bash}/bin/bash";
+    args = [ "-c" "echo 'enter this with nix develop' > $out" ];
+    PATH = "${toolchain}/bin:${tools.assembling}/bin";
+    RUSTC = "${toolchain}/bin/rustc";
+    CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_LINKER = "${toolchain}/bin/cc";
+    BALLAST_CONSUL = "${tools.judges}/bin/consul";
+    BALLAST_NFT = "${tools.judges}/bin/nft";
+  };
   wanted = import ./wanted.nix;
 }

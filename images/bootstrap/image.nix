@@ -1,53 +1,37 @@
 # One image from its modules: the spec they lower to, the locked packages it asks for, and the assembler that joins them.
-{ lock, seed, debs, trees, workspace }:
+{ lock, locked, seed, workspace, assembling, judges }:
 let
-  inherit (builtins) attrNames concatStringsSep filter head map sort toFile toJSON;
+  ours = lock;
+  inherit (builtins) fromJSON readFile toFile toJSON;
 
-  modules = import ../../modules;
-  sorted = sort (a: b: a < b);
-
-  # The locked closure of exactly these packages, under whatever name it was locked.
-  closureOf = image: packages:
-    let found = filter (name: sorted lock.closures.${name}.roots == sorted packages) (attrNames lock.closures);
-    in if found != [ ] then lock.closures.${head found}.packages
-    else throw "ballast: the lock has no closure for image ${image} (${concatStringsSep " " packages}): run `./nixw run .#lock`";
-
-  tools = trees.wrap {
-    name = "assembling-tools";
-    tree = trees.closure "assembling";
-    programs = {
-      "mcopy" = "usr/bin/mcopy";
-      "mmd" = "usr/bin/mmd";
-      "mkfs.erofs" = "usr/bin/mkfs.erofs";
-      "mkfs.vfat" = "usr/sbin/mkfs.vfat";
-      "qemu-img" = "usr/bin/qemu-img";
-      "veritysetup" = "usr/sbin/veritysetup";
+  fromSpec = lock: spec:
+    let
+      given = {
+        tools = assembling;
+        inherit (workspace) agent assembler;
+        spec = toFile "${spec.image.name}.spec.json" (toJSON spec);
+        packages = locked.list lock spec.image.name (locked.closureOf lock spec.image.name spec.image.packages);
+      };
+      image = seed.run (given // {
+        name = spec.image.name;
+        script = ./image.sh;
+        # `out` is what is shipped, `parts` what tests look into.
+        outputs = [ "out" "parts" ];
+      });
+    in image // {
+      inherit spec;
+      specFile = given.spec;
+      packagesFile = given.packages;
+      checks = {
+        # The same image under another time zone, umask, language and folder: fails where a byte differs.
+        twice = seed.run (given // { name = "${spec.image.name}-twice"; script = ./twice.sh; inherit image; inherit (image) parts; });
+        # Every format we wrote, judged by a program we did not write.
+        judged = seed.run { name = "${spec.image.name}-judged"; script = ./judge.sh; tools = judges; inherit image; inherit (image) parts; };
+      };
     };
-  };
-
-  assemble = spec: attributes: seed.run ({
-    name = spec.image.name;
-    script = ./image.sh;
-    # `out` is what is shipped, `parts` what tests look into.
-    outputs = [ "out" "parts" ];
-    inherit tools;
-    inherit (workspace) agent assembler;
-    spec = toFile "${spec.image.name}.spec.json" (toJSON spec);
-    packages = toJSON (map (name: {
-      inherit name;
-      inherit (lock.packages.${name}) version architecture;
-      path = "${debs.${name}}";
-    }) (closureOf spec.image.name spec.image.packages));
-    passAsFile = [ "packages" ];
-  } // attributes);
-
-  fromSpec = spec: assemble spec { } // {
-    inherit spec;
-    # The same image under another clock's zone, umask, language, folder and number of cores; fails where a byte differs.
-    twice = assemble spec { name = "${spec.image.name}-twice"; outputs = [ "out" ]; script = ./twice.sh; image = assemble spec { }; };
-  };
 in
 {
-  inherit tools;
-  mkImage = { modules }@arguments: fromSpec ((import ../../modules).evaluate arguments);
+  # mkImage { modules = [ ... ]; lock ? ./debian.lock.json; } -> a derivation with `spec`, `parts` and `checks`.
+  mkImage = { modules, lock ? null }:
+    fromSpec (if lock == null then ours else fromJSON (readFile lock)) ((import ../../modules).evaluate { inherit modules; });
 }

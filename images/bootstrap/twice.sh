@@ -3,11 +3,15 @@ umask 077
 mkdir -p "elsewhere/with a space"
 cd "elsewhere/with a space"
 export PATH="$tools/bin:/nowhere" TZ=Pacific/Kiritimati LC_ALL=tr_TR.UTF-8 LANG=tr_TR.UTF-8 HOME=/nowhere SOURCE_DATE_EPOCH=4102444800
-"$assembler/bin/ballast-assemble" image --spec "$spec" --packages "$packagesPath" \
-  --agent "$agent/bin/ballast-agent" --init "$agent/bin/ballast-init" --out "$PWD/out" --parts "$PWD/parts"
-for file in $(cd "$image" && find . -type f); do
-  cmp "$image/$file" "out/$file"
-  echo "ok $file is the same twice" >> "$NIX_BUILD_TOP/results"
-done
+"$assembler/bin/ballast-assemble" image --spec "$spec" --packages "$packages" \
+  --agent "$agent/bin/ballast-agent" --init "$agent/bin/ballast-init" --out out --parts parts
+compare() {
+  (cd "$1" && find . -type f) | sort | while read -r file; do
+    cmp "$1/$file" "$2/$file"
+    echo "test ${file#./} is the same twice ... ok" | tee -a results
+  done
+}
+compare "$image" out
+compare "$parts" parts
 mkdir "$out"
-cp "$NIX_BUILD_TOP/results" "$out/results"
+cp results "$out/results"

@@ -1,7 +1,7 @@
 # The workspace, compiled in the sandbox: its dependencies once, then each group of programs from only its own sources.
 #
 # Every group is resolved as part of the whole workspace, so that all of them share one compilation of each dependency.
-{ seed, toolchain, crates }:
+{ seed, toolchain, crates, judges }:
 let
   inherit (builtins) concatStringsSep fromTOML map readFile;
 
@@ -19,10 +19,10 @@ let
   } // removeAttrs attributes [ "sources" ]);
 
   # What cargo compiled of other people's crates, for `profile`.
-  compiled = profile: commands: cargo {
-    name = "ballast-dependencies-${profile}";
+  compiled = name: commands: cargo {
+    name = "ballast-dependencies-${name}";
     inherit commands;
-    keep = profile;
+    keep = true;
   };
   released = compiled "release" "build --workspace --release";
 
@@ -62,5 +62,40 @@ in
     name = "ballast-machines";
     sources = [ "agent/bundle" "tests/driver" ];
     binaries = [ "ballast-machines" ];
+  };
+  bench = programs {
+    name = "ballast-bench";
+    sources = [ "agent/bundle" "tests/driver" "tests/bench" ];
+    binaries = [ "ballast-bench" ];
+  };
+
+  tests = {
+    # All tests of all crates, with nothing ignored: the programs they ask for are here.
+    workspace = cargo {
+      name = "ballast-tests";
+      sources = members ++ [ "ARCHITECTURE.md" "images/debian.lock.json" ];
+      dependencies = compiled "test" "test --workspace --no-run";
+      commands = "test --workspace --no-fail-fast -- --include-ignored";
+      results = true;
+      BALLAST_CONSUL = "${judges}/bin/consul";
+      BALLAST_NFT = "${judges}/bin/nft";
+    };
+
+    clippy = cargo {
+      name = "ballast-clippy";
+      sources = members ++ [ "clippy.toml" "images/debian.lock.json" ];
+      commands = "check --workspace --all-targets";
+      RUSTC_WORKSPACE_WRAPPER = "${toolchain}/bin/clippy-driver";
+      CLIPPY_ARGS = "-Dwarnings__CLIPPY_HACKERY__";
+      passed = "clippy finds nothing";
+    };
+
+    format = seed.run {
+      name = "ballast-format";
+      script = ./format.sh;
+      inherit toolchain;
+      sources = map (member: root + "/${member}") members;
+      configuration = root + "/rustfmt.toml";
+    };
   };
 }

@@ -1,0 +1,2 @@
+# This flake's own lock.
+builtins.fromJSON (builtins.readFile ../debian.lock.json)

@@ -1,0 +1,2 @@
+# Writes a file whose content names store paths.
+cp "$contentPath" "$out"
