@@ -44,15 +44,18 @@ async fn connect(socket: &Path) -> io::Result<UnixStream> {
     let mut stream = UnixStream::connect(socket).await?;
     let uid = nix::unistd::geteuid().to_string();
     let hex: String = uid.bytes().map(|b| format!("{b:02x}")).collect();
-    stream.write_all(format!("\0AUTH EXTERNAL {hex}\r\n").as_bytes()).await?;
+    // In one go: systemd leaves a call lying that arrives in the same read as BEGIN.
+    stream.write_all(format!("\0AUTH EXTERNAL {hex}\r\nBEGIN\r\n").as_bytes()).await?;
     let mut line = Vec::new();
-    while !line.ends_with(b"\r\n") && line.len() < 256 {
-        line.push(stream.read_u8().await?);
+    while !line.ends_with(b"\r\n") {
+        // Nothing follows the line until something is asked.
+        if line.len() > 256 || stream.read_buf(&mut line).await? == 0 {
+            return Err(io::Error::other("the answer to authentication is cut short"));
+        }
     }
     if !line.starts_with(b"OK ") {
         return Err(io::Error::other("authentication is refused"));
     }
-    stream.write_all(b"BEGIN\r\n").await?;
     Ok(stream)
 }
 

@@ -1,8 +1,5 @@
 //! The node's address: a systemd.network(5) file, and the names the node knows without asking anyone.
 
-use std::fs;
-use std::path::Path;
-
 use ballast_bundle::NodeConfig;
 
 use super::{File, HOSTS};
@@ -21,29 +18,46 @@ impl Link {
         match &node.network.interface {
             Some(mac) if mac.contains(':') => Self(format!("MACAddress={mac}")),
             Some(name) => Self(format!("Name={name}")),
-            None => first_ethernet(&root.at("/sys/class/net"))
+            None => first_ethernet(links(root))
                 .map_or_else(|| Self("Type=ether".to_owned()), |name| Self(format!("Name={name}"))),
         }
     }
 }
 
-/// The Ethernet link with the lowest index; one with a device behind it goes before virtual ones.
-fn first_ethernet(links: &Path) -> Option<String> {
-    const ETHERNET: &str = "1";
-    let mut found: Vec<(bool, u32, String)> = fs::read_dir(links)
-        .ok()?
-        .filter_map(Result::ok)
+/// A link that the kernel has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Candidate {
+    name: String,
+    index: usize,
+    ethernet: bool,
+    /// Whether a device stands behind it, and not only software.
+    device: bool,
+}
+
+/// The links of this network namespace: from the kernel itself, for in a container `/sys` may show the host's.
+fn links(root: &Root) -> Vec<Candidate> {
+    if !root.is_live() {
+        return Vec::new();
+    }
+    let Ok(addresses) = nix::ifaddrs::getifaddrs() else { return Vec::new() };
+    addresses
         .filter_map(|entry| {
-            let value = |name: &str| fs::read_to_string(entry.path().join(name)).ok();
-            let index = value("ifindex")?.trim().parse().ok()?;
-            let virtual_link = !entry.path().join("device").exists();
-            let ethernet = value("type")?.trim() == ETHERNET;
-            ethernet
-                .then(|| (virtual_link, index, entry.file_name().to_string_lossy().into_owned()))
+            let link = *entry.address?.as_link_addr()?;
+            let device = root.at(&format!("/sys/class/net/{}/device", entry.interface_name));
+            Some(Candidate {
+                name: entry.interface_name,
+                index: link.ifindex(),
+                ethernet: link.hatype() == nix::libc::ARPHRD_ETHER,
+                device: device.exists(),
+            })
         })
-        .collect();
-    found.sort();
-    found.into_iter().next().map(|(_, _, name)| name)
+        .collect()
+}
+
+/// The Ethernet link with the lowest index; one with a device behind it goes before virtual ones.
+fn first_ethernet(links: Vec<Candidate>) -> Option<String> {
+    let ethernet = links.into_iter().filter(|link| link.ethernet);
+    ethernet.min_by_key(|link| (!link.device, link.index)).map(|link| link.name)
 }
 
 pub(super) fn link_file(node: &NodeConfig, link: &Link) -> File {
@@ -86,25 +100,24 @@ pub(super) fn hosts_file(node: &NodeConfig) -> File {
 mod tests {
     use super::*;
 
-    fn link(root: &Path, name: &str, index: u32, kind: u32, device: bool) {
-        let path = root.join(name);
-        fs::create_dir_all(&path).unwrap();
-        fs::write(path.join("ifindex"), format!("{index}\n")).unwrap();
-        fs::write(path.join("type"), format!("{kind}\n")).unwrap();
-        if device {
-            fs::create_dir(path.join("device")).unwrap();
-        }
+    fn link(name: &str, index: usize, ethernet: bool, device: bool) -> Candidate {
+        Candidate { name: name.to_owned(), index, ethernet, device }
     }
 
     #[test]
     fn a_card_goes_before_a_virtual_link_and_loopback_never_counts() {
-        let root = tempfile::tempdir().unwrap();
-        link(root.path(), "lo", 1, 772, false);
-        assert_eq!(first_ethernet(root.path()), None);
-        link(root.path(), "host0", 2, 1, false);
-        assert_eq!(first_ethernet(root.path()).unwrap(), "host0");
-        link(root.path(), "ens4", 9, 1, true);
-        link(root.path(), "ens3", 5, 1, true);
-        assert_eq!(first_ethernet(root.path()).unwrap(), "ens3");
+        let mut links = vec![link("lo", 1, false, false)];
+        assert_eq!(first_ethernet(links.clone()), None);
+        links.push(link("host0", 2, true, false));
+        assert_eq!(first_ethernet(links.clone()).unwrap(), "host0");
+        links.push(link("ens4", 9, true, true));
+        links.push(link("ens3", 5, true, true));
+        assert_eq!(first_ethernet(links).unwrap(), "ens3");
+    }
+
+    #[test]
+    fn this_machine_has_a_loopback_link_that_is_no_ethernet() {
+        let links = links(&Root::new("/"));
+        assert!(links.iter().any(|l| l.name == "lo" && !l.ethernet), "{links:?}");
     }
 }

@@ -179,10 +179,11 @@ pub(super) async fn reconcile_acl(consul: Consul, wanted: Acl) {
                 log::info(&format!("changed {changed} of the ACLs to what the bundle says"));
                 FIRST_RETRY
             }
-            // Another server leads, or none does yet.
+            // Another server leads, or none does yet: then this one may be next.
             Ok(None) => {
                 retry = FIRST_RETRY;
-                FOLLOWER_ROUND
+                let led = consul.leader().await.is_ok_and(|leader| leader.is_some());
+                if led { FOLLOWER_ROUND } else { FIRST_RETRY }
             }
             Err(error) => {
                 let text = chain(&error);
