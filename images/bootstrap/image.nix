@@ -8,6 +8,7 @@ let
     let
       given = {
         tools = assembling;
+        charsets = "${assembling.tree}/usr/lib/x86_64-linux-gnu/gconv";
         inherit (workspace) agent assembler;
         spec = toFile "${spec.image.name}.spec.json" (toJSON spec);
         packages = locked.list lock spec.image.name (locked.closureOf lock spec.image.name spec.image.packages);

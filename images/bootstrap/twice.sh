@@ -2,7 +2,7 @@
 umask 077
 mkdir -p "elsewhere/with a space"
 cd "elsewhere/with a space"
-export PATH="$tools/bin:/nowhere" TZ=Pacific/Kiritimati LC_ALL=tr_TR.UTF-8 LANG=tr_TR.UTF-8 HOME=/nowhere SOURCE_DATE_EPOCH=4102444800
+export PATH="$tools/bin:/nowhere" GCONV_PATH="$charsets" TZ=Pacific/Kiritimati LC_ALL=tr_TR.UTF-8 LANG=tr_TR.UTF-8 HOME=/nowhere SOURCE_DATE_EPOCH=4102444800
 "$assembler/bin/ballast-assemble" image --spec "$spec" --packages "$packages" \
   --agent "$agent/bin/ballast-agent" --init "$agent/bin/ballast-init" --out out --parts parts
 compare() {

@@ -8,7 +8,7 @@ use crate::error::AssembleError;
 
 /// Runs `tool` and returns what it said on standard output.
 ///
-/// The tool sees the search path, a fixed time zone and language, and the time its output is to carry.
+/// The tool sees the search path, the place of the character sets, a fixed time zone and language, and the time its output is to carry.
 ///
 /// # Errors
 /// That it could not be started, or that it failed, with the end of what it said.
@@ -19,9 +19,14 @@ pub fn run(
     feed: impl FnOnce(&mut dyn Write) -> std::io::Result<()>,
 ) -> Result<String, AssembleError> {
     let start = |source| AssembleError::Start { tool: tool.to_owned(), source };
-    let mut child = Command::new(tool)
+    let mut command = Command::new(tool);
+    command.env_clear();
+    // mtools converts file names by glibc's character sets, which stand elsewhere where nothing is installed.
+    if let Some(charsets) = std::env::var_os("GCONV_PATH") {
+        command.env("GCONV_PATH", charsets);
+    }
+    let mut child = command
         .args(args)
-        .env_clear()
         .env("PATH", std::env::var_os("PATH").unwrap_or_default())
         .env("LC_ALL", "C")
         .env("TZ", "UTC")
