@@ -15,6 +15,7 @@ use crate::error::{Error, Result};
 use crate::given::Given;
 use crate::machine::{Boot, Bundle, Machine, Site, Wanted};
 use crate::poll::{self, Seen};
+use crate::programs::tail;
 use crate::workspace::Workspace;
 use backend::{Backend, Chosen};
 use progress::Progress;
@@ -66,7 +67,13 @@ fn run(options: &Options) -> Result<()> {
     let site = backend::site(&backend, &options.given, workspace.dir())?;
     let mut machines = switch_on(site.as_ref(), &cluster, &progress)?;
     let deadline = Duration::from_secs(options.deadline_secs);
-    let view = wait_until_healthy(&mut machines, &cluster, deadline, &progress)?;
+    let view = match wait_until_healthy(&mut machines, &cluster, deadline, &progress) {
+        Err(error @ Error::Deadline { .. }) => {
+            explain(&mut machines, &progress);
+            return Err(error);
+        }
+        other => other?,
+    };
     let mut versions = Vec::new();
     for machine in &mut machines {
         versions.push(table::versions(machine.as_mut())?);
@@ -131,6 +138,19 @@ fn wait_until_healthy(
         progress.show(&format!("waiting for a Consul agent to answer: {seen}"));
         Ok(Seen::NotYet(seen))
     })
+}
+
+/// Shows what each machine itself says is wrong.
+fn explain(machines: &mut [Box<dyn Machine>], progress: &Progress) {
+    const SCRIPT: &str = "systemctl --failed --no-legend --plain; ballast-agent status; \
+                          journalctl --no-pager --lines 12 -u ballast-boot -u ballast -u consul";
+    for machine in machines {
+        let said = match machine.run(SCRIPT, Duration::from_secs(30)) {
+            Ok(ran) => ran.text,
+            Err(_) => tail(&machine.console().text(), 20),
+        };
+        progress.say(&format!("{} says:\n{said}", machine.name()));
+    }
 }
 
 /// Stays until interrupted; a machine that ends by itself is said.
