@@ -59,9 +59,8 @@ impl Wanted {
         checks: impl IntoIterator<Item = (&'a str, Option<&'a Answer>)>,
     ) -> Self {
         let output = match state {
-            State::Starting => format!("role {role} is not healthy yet"),
             State::Stopping => "the node is stopping".to_owned(),
-            State::Passing | State::Warning | State::Critical => format!("role {role} is {state}"),
+            state => format!("role {role} is {state}"),
         };
         let mut all: BTreeMap<String, WantedCheck> = checks
             .into_iter()
@@ -72,8 +71,7 @@ impl Wanted {
             .collect();
         // An agent that was started again knows nothing yet. Consul holds critical since the boot, or what the agent
         // before this one said, whose time to live runs: a restarted agent is no news about the role.
-        let unknown = state == State::Starting && all.values().any(|c| c.answer.is_none());
-        let answer = (!unknown).then(|| Answer { health: state.health(), output });
+        let answer = (state != State::Starting).then(|| Answer { health: state.health(), output });
         let check = WantedCheck { name: format!("role {role}"), answer };
         all.insert(NODE_CHECK.to_owned(), check);
         Self { service, checks: all }

@@ -35,13 +35,13 @@ impl Answer {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum State {
-    /// Not every check has had a good answer yet.
+    /// Not every check has answered yet.
     Starting,
     /// Every check is passing.
     Passing,
     /// No check is critical, and one is warning.
     Warning,
-    /// A check is critical, after all were good.
+    /// A check is critical.
     Critical,
     /// The agent was told to stop; nothing leads out of here.
     Stopping,
@@ -56,13 +56,14 @@ pub(crate) enum Event {
     Stop,
 }
 
-/// Every edge. What is not here changes nothing: a node that is starting stays so while a check is critical.
-pub(crate) const EDGES: [(State, Event, State); 12] = {
+/// Every edge. What is not here changes nothing.
+pub(crate) const EDGES: [(State, Event, State); 13] = {
     use Event::{AllPassing, SomeCritical, SomeWarning, Stop};
     use State::{Critical, Passing, Starting, Stopping, Warning};
     [
         (Starting, AllPassing, Passing),
         (Starting, SomeWarning, Warning),
+        (Starting, SomeCritical, Critical),
         (Starting, Stop, Stopping),
         (Passing, SomeWarning, Warning),
         (Passing, SomeCritical, Critical),

@@ -84,8 +84,10 @@ pub(super) fn link_file(node: &NodeConfig, link: &Link) -> File {
 /// Names of Consul's domain are asked of the local Consul agent, all others of the link's name servers.
 pub(super) fn resolved_file(node: &NodeConfig) -> File {
     let domain = &node.consul.domain;
-    // Consul does not sign its answers.
-    let text = format!("[Resolve]\nDNS=127.0.0.1:8600\nDomains=~{domain}\nDNSSEC=no\n");
+    // Consul does not sign its answers; and no neighbour is asked or answered by multicast.
+    let text = format!(
+        "[Resolve]\nDNS=127.0.0.1:8600\nDomains=~{domain}\nDNSSEC=no\nLLMNR=no\nMulticastDNS=no\n"
+    );
     File::public(RESOLVED_FILE, text)
 }
 
