@@ -16,6 +16,7 @@
       packages.${system} = images // {
         inherit (workspace) agent assembler bench lock machines;
         ballast = workspace.operator;
+        inherit (bootstrap) mirror;
         default = workspace.operator;
       };
 
@@ -25,6 +26,7 @@
 
       checks.${system} = import ./tests/checks.nix {
         inherit self bootstrap images;
+        packages = removeAttrs self.packages.${system} [ "default" ];
         root = ./.;
         template = import ./images/template/flake.nix;
       };

@@ -4,7 +4,7 @@
 # fetching: where its registry is, only it knows.
 { seed, toolchain, tree }:
 let
-  inherit (builtins) concatStringsSep filter fromTOML map readFile replaceStrings;
+  inherit (builtins) concatStringsSep filter fromTOML map readFile;
 
   registry = filter (package: package ? checksum) (fromTOML (readFile ../../Cargo.lock)).package;
 
@@ -19,9 +19,16 @@ let
     preferLocalBuild = true;
     impureEnvVars = [ "BALLAST_MIRROR" "NIX_SSL_CERT_FILE" "http_proxy" "https_proxy" "no_proxy" ];
   };
+  # Name, checksum and file of each, one per line.
+  list = concatStringsSep "\n" (map (crate: "${crate.name}-${crate.version} ${crate.checksum} ${fetch crate}") registry);
 in
-seed.run {
-  name = "ballast-crates";
-  script = ./vendor.sh;
-  crates = concatStringsSep "\n" (map (crate: "${crate.name}-${crate.version} ${crate.checksum} ${fetch crate}") registry);
+{
+  inherit list;
+
+  # The directory that cargo takes for a registry.
+  vendored = seed.run {
+    name = "ballast-crates";
+    script = ./vendor.sh;
+    crates = list;
+  };
 }

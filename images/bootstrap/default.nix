@@ -9,16 +9,25 @@ let
   inherit (import ./rust.nix { inherit seed trees; }) tree toolchain;
   crates = import ./crates.nix { inherit seed tree toolchain; };
   tools = import ./tools.nix { inherit trees; };
-  workspace = import ./workspace.nix { inherit seed toolchain crates; inherit (tools) judges; };
+  workspace = import ./workspace.nix { inherit seed toolchain; crates = crates.vendored; inherit (tools) judges; };
   locked = import ./locked.nix { inherit seed debs; };
   image = import ./image.nix { inherit lock locked seed workspace; inherit (tools) assembling judges; };
   apps = import ./apps.nix { inherit lock locked seed trees tools workspace; };
 in
 {
-  inherit seed toolchain crates workspace;
+  inherit seed toolchain workspace;
   inherit (image) mkImage;
   inherit (apps) apps machines;
   inherit (workspace) tests;
+
+  # All that a build fetches, as a mirror that BALLAST_MIRROR may name once it is copied (`cp -rL`) to where there is no network.
+  mirror = seed.run {
+    name = "ballast-mirror";
+    script = ./mirror.sh;
+    debs = builtins.concatStringsSep "" (map (name: "${lock.packages.${name}.path} ${(debs lock).${name}}\n") (builtins.attrNames lock.packages));
+    crates = crates.list + "\n";
+    passAsFile = [ "debs" "crates" ];
+  };
 
   # `nix fmt`: every Rust file below the current folder, or those named.
   formatter = seed.run {
@@ -33,6 +42,8 @@ in
     name = "ballast-shell";
     system = "x86_64-linux";
     builder = "${tools.bash}/bin/bash";
+    # `nix develop` reads it back from the environment.
+    outputs = [ "out" ];
     args = [ "-c" "echo 'enter this with nix develop' > $out" ];
     PATH = "${toolchain}/bin:${tools.assembling}/bin";
     RUSTC = "${toolchain}/bin/rustc";
