@@ -1,7 +1,7 @@
-# Every promise as a derivation whose `results` names the tests that passed, one per line; one that breaks does not build.
-{ self, root, bootstrap, images, template }:
+# Every package, and every promise as a derivation whose `results` names the tests that passed; one that breaks does not build.
+{ self, root, bootstrap, packages, images, template }:
 let
-  inherit (builtins) attrNames concatMap concatStringsSep filter foldl' isString listToAttrs map mapAttrs toJSON;
+  inherit (builtins) attrNames concatStringsSep filter foldl' isString listToAttrs map;
   inherit (bootstrap) machines seed tests;
 
   # Promises that evaluation already decides: names and truths.
@@ -20,7 +20,7 @@ let
     "${image}-judged" = images.${image}.checks.judged;
   }) { } (attrNames images);
 in
-ofImages // {
+packages // ofImages // {
   inherit (tests) clippy format workspace;
 
   modules = decided "modules" (import ../modules/tests.nix);
@@ -33,11 +33,12 @@ ofImages // {
   # The flake that `nix flake init` writes, with this one as its input.
   template =
     let made = template.outputs { self = made; ballast = self; };
-    in decided "template" (mapAttrs (name: image: isString image.drvPath) made.packages.x86_64-linux);
+    in decided "template" (listToAttrs (map (image: { name = "${image} of the template can be built"; value = isString made.packages.x86_64-linux.${image}.drvPath; }) (attrNames made.packages.x86_64-linux)));
 
-  machines = seed.run ({
-    name = "ballast-machines-tests";
-    script = ./machines.sh;
+  # Real images booted in QEMU.
+  scenarios = seed.run ({
+    name = "ballast-scenarios";
+    script = ./scenarios.sh;
     machines = bootstrap.workspace.machines;
   } // machines images.consul-server);
 }
