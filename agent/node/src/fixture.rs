@@ -176,3 +176,10 @@ pub(crate) fn save_spec(root: &std::path::Path, spec: &Spec) {
     std::fs::create_dir_all(&path).unwrap();
     std::fs::write(path.join("spec.json"), serde_json::to_vec(spec).unwrap()).unwrap();
 }
+
+/// A shell's absolute path: a sandbox has none at `/bin/sh`.
+pub(crate) fn shell() -> String {
+    let path = std::env::var("PATH").unwrap();
+    let mut places = path.split(':').map(|directory| format!("{directory}/sh"));
+    places.find(|place| std::path::Path::new(place).exists()).expect("a shell on the path")
+}

@@ -125,7 +125,7 @@ mod tests {
         assert!(ruleset(&role, &[]).contains("\t\tudp dport 1 accept comment \"x accept \"\n"));
     }
 
-    /// Run as root in a network namespace of its own: nft asks the kernel even when it only checks.
+    /// The kernel is the judge: nft asks it even when it only checks.
     #[test]
     #[ignore = "needs BALLAST_NFT, the path of nft"]
     fn nft_takes_every_ruleset_twice() {
@@ -144,7 +144,8 @@ mod tests {
             std::fs::write(&path, &text).unwrap();
             let script = format!("{nft} -f {0} && {nft} -f {0}", path.display());
             let output = Command::new("unshare")
-                .args(["--net", "sh", "-c", &script])
+                // As root of a network namespace of its own.
+                .args(["-r", "-n", "sh", "-c", &script])
                 .stdin(Stdio::null())
                 .output()
                 .unwrap();

@@ -19,7 +19,7 @@ async fn ask_within(kind: CheckKind, timeout_secs: u64) -> Answer {
 }
 
 fn shell(script: &str) -> CheckKind {
-    CheckKind::Command { argv: ["/bin/sh", "-c", script].map(str::to_owned).to_vec() }
+    CheckKind::Command { argv: vec![fixture::shell(), "-c".to_owned(), script.to_owned()] }
 }
 
 #[tokio::test]

@@ -24,7 +24,7 @@ impl Node {
     fn start(consul: SocketAddr, service: Option<&str>) -> Self {
         let root = tempfile::tempdir().unwrap();
         let question = format!("test -e {}/healthy || exit 2", root.path().display());
-        let argv = ["/bin/sh", "-c", &question].map(str::to_owned).to_vec();
+        let argv = vec![fixture::shell(), "-c".to_owned(), question];
         let mut check = fixture::check("file", true, CheckKind::Command { argv });
         check.interval_secs = 1;
         let mut spec = fixture::spec("consul-server", vec![check]);
