@@ -14,8 +14,8 @@ pub fn random<const N: usize>() -> Result<[u8; N], Error> {
 /// A random UUID (RFC 9562, version 4), as Consul's tokens are.
 pub fn uuid() -> Result<String, Error> {
     let random = u128::from_be_bytes(random()?);
-    let version_and_variant: u128 = 0x4000 << 64 | 0x8000 << 48;
-    let free: u128 = !(0xf000 << 64 | 0xc000 << 48);
+    let version_and_variant: u128 = (0x4000 << 64) | (0x8000 << 48);
+    let free: u128 = !((0xf000 << 64) | (0xc000 << 48));
     let digits = format!("{:032x}", random & free | version_and_variant);
     let parts =
         [0..8, 8..12, 12..16, 16..20, 20..32].map(|part| digits.get(part).unwrap_or_default());
