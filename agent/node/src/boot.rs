@@ -32,7 +32,7 @@ pub(crate) fn boot(root: &Root, credentials: Option<&Path>) -> Result<(), Error>
 
     let spec = root.load_spec()?;
     let expectation = expect(root, &spec, credentials)?;
-    find::settle(root)?;
+    find::settle(root);
     let bundle = match take(root, credentials, &expectation)? {
         Some(bundle) => bundle,
         None if has_taken_one(root) => load_last_good(root, &expectation)?,
@@ -100,24 +100,24 @@ fn node_name(root: &Root, credentials: Option<&Path>) -> Result<Option<String>, 
 /// The name that the first accepted bundle pinned.
 const NODE_NAME: &str = "/var/lib/ballast/node-name";
 
-/// Takes the first bundle that is offered, if there is one and it is good.
+/// Takes the first bundle that is offered, if there is one. One that is no good, or cannot be read, costs a node that
+/// has taken one before nothing.
 fn take(
     root: &Root,
     credentials: Option<&Path>,
     expectation: &Expectation,
 ) -> Result<Option<Bundle>, Error> {
-    let offered = match find::in_credential(credentials)? {
-        Some(found) => Some(found),
-        None => find::on_volume(root)?,
+    let found = match find::in_credential(credentials) {
+        Ok(None) => find::on_volume(root),
+        found => found,
     };
-    let Some(found) = offered else { return Ok(None) };
-    match accept(root, &found, expectation) {
-        Ok(bundle) => Ok(Some(bundle)),
+    let taken = found.and_then(|found| found.map(|f| accept(root, &f, expectation)).transpose());
+    match taken {
         Err(error) if has_taken_one(root) => {
             log::error(&format!("{}; the bundle taken before stays in use", chain(&error)));
             Ok(None)
         }
-        Err(error) => Err(error),
+        taken => taken,
     }
 }
 

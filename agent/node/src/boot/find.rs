@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use ballast_contract::paths;
 use nix::mount::{MsFlags, mount, umount};
 
-use crate::error::Error;
+use crate::error::{Error, chain};
+use crate::log;
 use crate::root::{self, Root};
 use crate::spawn;
 
@@ -69,10 +70,13 @@ fn mount_read_only(device: &Path, target: &Path) -> Result<(), Error> {
 }
 
 /// Waits until the kernel's devices have their names, so that an absent volume is absent and not late.
-pub(crate) fn settle(root: &Root) -> Result<(), Error> {
+pub(crate) fn settle(root: &Root) {
     // A container has no device manager, and no devices to wait for.
     if !root.is_live() || !Path::new("/run/udev/control").exists() {
-        return Ok(());
+        return;
     }
-    spawn::run(&["udevadm", "settle", "--timeout=30"]).map(|_| ())
+    if let Err(error) = spawn::run(&["udevadm", "settle", "--timeout=30"]) {
+        // A device that never comes to rest is no reason to have no identity.
+        log::warn(&format!("going on before every device is there: {}", chain(&error)));
+    }
 }

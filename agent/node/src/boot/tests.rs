@@ -134,6 +134,20 @@ fn a_bad_first_bundle_leaves_a_node_that_joins_nothing() {
 }
 
 #[test]
+fn a_volume_that_cannot_be_read_costs_a_node_with_a_bundle_nothing() {
+    let (site, machine) = (fixture::Site::new(), Machine::new());
+    let volume = machine.at("/dev/disk/by-label/BALLAST");
+    fs::create_dir_all(volume.parent().unwrap()).unwrap();
+    fs::write(&volume, "no file system").unwrap();
+    assert!(matches!(machine.boot(), Err(Error::Mount { .. })));
+    assert!(machine.joins_nothing());
+    machine.give(&site.bundle("n1", ROLE)).boot().unwrap();
+    fs::remove_file(machine.credentials.path().join("ballast.bundle")).unwrap();
+    machine.boot().unwrap();
+    assert!(!machine.joins_nothing());
+}
+
+#[test]
 fn another_nodes_bundle_is_refused() {
     let (site, machine) = (fixture::Site::new(), Machine::new());
     machine.give(&site.bundle("n1", ROLE)).boot().unwrap();
