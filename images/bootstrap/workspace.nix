@@ -1,7 +1,7 @@
 # The workspace, compiled in the sandbox: its dependencies once, then each group of programs from only its own sources.
 #
 # Every group is resolved as part of the whole workspace, so that all of them share one compilation of each dependency.
-{ seed, toolchain, crates, judges }:
+{ seed, toolchain, crates, judges, signatures }:
 let
   inherit (builtins) concatStringsSep fromTOML map readFile;
 
@@ -79,6 +79,8 @@ in
       results = true;
       BALLAST_CONSUL = "${judges}/bin/consul";
       BALLAST_NFT = "${judges}/bin/nft";
+      BALLAST_GPGV = "${signatures.programs}/bin/gpgv";
+      BALLAST_KEYRING = signatures.keyring;
     };
 
     clippy = cargo {

@@ -137,3 +137,54 @@ fn fetch_index(
         other => other,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn verifier() -> Verifier {
+        let program = std::env::var_os("BALLAST_GPGV").unwrap().into();
+        let keyring = std::env::var_os("BALLAST_KEYRING").unwrap().into();
+        Verifier { program, keyring }
+    }
+
+    #[test]
+    #[ignore = "needs BALLAST_GPGV, a gpgv, and BALLAST_KEYRING, the archive's keys"]
+    fn a_release_that_nobody_signed_is_refused() {
+        let text = b"Suite: stable\nDate: Sat, 12 Sep 2026 07:55:41 UTC\nSHA256:\n";
+        let refusal = verifier().signed_text("trixie", text).unwrap_err().to_string();
+        assert!(refusal.starts_with("gpgv refused the Release file of trixie: "), "{refusal}");
+    }
+
+    #[test]
+    #[ignore = "needs BALLAST_GPGV, a gpgv, and BALLAST_KEYRING, the archive's keys"]
+    fn a_release_with_a_made_up_signature_is_refused() {
+        let text = "-----BEGIN PGP SIGNED MESSAGE-----\nHash: SHA256\n\nSuite: stable\n-----BEGIN PGP SIGNATURE-----\n\n\
+                    iHUEARYKAB0WIQRM=\n=aaaa\n-----END PGP SIGNATURE-----\n";
+        assert!(verifier().signed_text("trixie", text.as_bytes()).is_err());
+    }
+
+    /// A mirror of one suite, whose index is not the one the release names.
+    #[test]
+    fn an_index_with_another_digest_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = dir.path().join("dists/trixie/main/binary-amd64");
+        std::fs::create_dir_all(&folder).unwrap();
+        std::fs::write(folder.join("Packages.xz"), "not what was signed").unwrap();
+        let path = "main/binary-amd64/Packages.xz".to_owned();
+        let release =
+            Release { date: 0, valid_until: None, indexes: vec![(path, "0".repeat(64), 1)] };
+        let suite = Suite {
+            archive: "debian".into(),
+            suite: "trixie".into(),
+            components: vec!["main".into()],
+            only: Vec::new(),
+        };
+        let mirrors = Mirrors::new(&dir.path().display().to_string()).unwrap();
+        let refusal = fetch_packages(&mirrors, &suite, &release).unwrap_err().to_string();
+        assert!(
+            refusal.starts_with("main/binary-amd64/Packages.xz of trixie has digest "),
+            "{refusal}"
+        );
+    }
+}
