@@ -84,9 +84,12 @@ impl fmt::Display for View {
     }
 }
 
-/// The node's own token stands in the environment, so that it is on no command line. The image has a shell and
-/// coreutils, and little else.
+/// Consul's command is large, and slow to start where instructions are translated: it is asked once our agent, which is
+/// small, knows of a leader. The node's own token stands in the environment, so that it is on no command line. The image has a shell
+/// and coreutils, and little else.
 const SCRIPT: &str = r#"
+status=$(ballast-agent status --json) || exit 1
+case $status in *'"leader": null'*) echo no leader is known; exit 1;; esac
 export CONSUL_HTTP_ADDR=http://127.0.0.1:8500
 secrets=$(cat /var/lib/ballast/bundles/current/secrets.json) || exit 1
 after=${secrets#*'"agent_token"'}

@@ -18,11 +18,11 @@ use crate::trial::Group;
 pub const GROUPS: &[Group] = &[site::GROUP, firmware::GROUP, netboot::GROUP, tampering::GROUP];
 
 /// How long anything may take where instructions are translated and other work is going on.
-const PATIENCE: Duration = Duration::from_secs(420);
+const PATIENCE: Duration = Duration::from_secs(900);
 /// How long one command may take there.
-const ANSWER: Duration = Duration::from_secs(90);
+const ANSWER: Duration = Duration::from_secs(180);
 /// Between two looks.
-const PAUSE: Duration = Duration::from_secs(1);
+const PAUSE: Duration = Duration::from_secs(3);
 
 /// A machine started by its hypervisor, without a bundle.
 fn wanted(name: &str, number: u8) -> Wanted {

@@ -23,7 +23,7 @@ fn try_flipped_bit(trial: &mut Trial) -> Result<()> {
     flip_bit(&disk, root_partition(&disk)? + 512)?;
     let mut machine = trial.machine(Wanted { disk: Some(disk), ..wanted("flipped", 1) })?;
     machine.power_on()?;
-    wait_for_console(machine.as_mut(), "ballast-init:")?;
+    wait_for_console(machine.as_mut(), "data block 0 is corrupted")?;
     let console = machine.console().text();
     ensure(!console.contains("Welcome to"), || "systemd of the changed root was started".into())?;
     trial.holds("a_flipped_bit_in_the_root_refuses_to_boot")
