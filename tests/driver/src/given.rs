@@ -74,7 +74,7 @@ impl Given {
             parts: self.parts()?,
             accel,
             memory_mib: self.memory_mib,
-            words: Vec::new(),
+            words: words(accel).iter().map(|word| (*word).to_owned()).collect(),
         })
     }
 
@@ -85,6 +85,16 @@ impl Given {
     pub fn accel(&self) -> Result<(Accel, String)> {
         let (works, why) = probe_kvm(&self.qemu(), &self.parts()?.join("vmlinuz"))?;
         Ok((if works { Accel::Kvm } else { Accel::Tcg }, why))
+    }
+}
+
+/// Where instructions are translated on a busy machine, systemd would give up on a disk that it sees a minute later.
+fn words(accel: Accel) -> &'static [&'static str] {
+    match accel {
+        Accel::Kvm => &[],
+        Accel::Tcg => {
+            &["systemd.default_device_timeout_sec=900", "systemd.default_timeout_start_sec=900"]
+        }
     }
 }
 
