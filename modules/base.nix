@@ -23,6 +23,9 @@ final: {
     d /var/lib/consul 0700 consul consul -
   '';
 
+  # The agent knows the node's name; the root, which every node shares, does not.
+  links."/etc/hosts" = "/run/ballast/hosts";
+
   # The root is slot A; slot B and the state partition are made on first boot. The agent and its data survive an
   # update in the last one.
   files."/usr/lib/repart.d/10-esp.conf".text = ''

@@ -27,7 +27,9 @@ const NODE: &str = "ballast.node";
 /// Why this boot cannot be good.
 pub(crate) fn boot(root: &Root, credentials: Option<&Path>) -> Result<(), Error> {
     // First of all: whatever goes wrong below, nothing is open.
-    plan::apply_file(root, &plan::closed_plan(), None)?;
+    for file in plan::closed_plan() {
+        plan::apply_file(root, &file, None)?;
+    }
     forget_check_states(root)?;
 
     let spec = root.load_spec()?;

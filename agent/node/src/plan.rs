@@ -83,7 +83,7 @@ pub(crate) fn plan(inputs: Inputs<'_>) -> Result<Plan, Error> {
     let Inputs { spec, node, secrets, acl, certificates, link } = inputs;
     let mut files = vec![
         network::link_file(node, &link),
-        network::hosts_file(node),
+        network::hosts_file(Some(node)),
         network::resolved_file(node),
         firewall::ruleset_file(&spec.role, &node.network.site),
     ];
@@ -152,7 +152,7 @@ pub(crate) fn consul_ids(root: &Root, spec: &Spec) -> Result<(u32, u32), Error> 
         .ok_or_else(|| Error::NoUser { name: NAME.to_owned() })
 }
 
-/// What else stands in this boot's directory for a node without a bundle: a firewall that opens nothing.
-pub(crate) fn closed_plan() -> File {
-    File::public(paths::FIREWALL, closed())
+/// What stands there before anything is known: a firewall that opens nothing, and no name but this machine's own.
+pub(crate) fn closed_plan() -> [File; 2] {
+    [File::public(paths::FIREWALL, closed()), network::hosts_file(None)]
 }

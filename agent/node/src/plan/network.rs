@@ -91,10 +91,11 @@ pub(super) fn resolved_file(node: &NodeConfig) -> File {
     File::public(RESOLVED_FILE, text)
 }
 
-pub(super) fn hosts_file(node: &NodeConfig) -> File {
-    let name = &node.node.name;
-    let text =
-        format!("127.0.0.1 localhost\n::1 localhost\n{} {name}\n", node.network.address.addr());
+pub(super) fn hosts_file(node: Option<&NodeConfig>) -> File {
+    let mut text = String::from("127.0.0.1 localhost\n::1 localhost\n");
+    if let Some(node) = node {
+        text += &format!("{} {}\n", node.network.address.addr(), node.node.name);
+    }
     File::public(HOSTS, text)
 }
 
