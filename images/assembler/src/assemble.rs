@@ -1,6 +1,6 @@
 //! The assembly line of one machine image, as a recipe.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use ballast_contract::Spec;
 
@@ -10,6 +10,7 @@ use crate::merge::merge;
 use crate::passes::{self, Context};
 use crate::progress::Progress;
 use crate::read::load_packages;
+use crate::scripts;
 use crate::tree::{Node, Tree};
 use crate::write::cpio::Cpio;
 use crate::write::disk::{Slot, SlotKind, save_disk};
@@ -43,6 +44,7 @@ pub fn image(inputs: &Inputs) -> Result<(), AssembleError> {
     let packages = load_packages(&inputs.packages)?;
     progress.done(&format!("read {} packages", packages.len()));
     let epoch = packages.iter().map(|package| package.newest).max().unwrap_or_default();
+    scripts::check(&packages, &spec.image.scripts_without_effect)?;
     let mut tree = merge(&packages)?;
     progress.done("merged");
     let boot = BootParts::take(&tree, &spec)?;

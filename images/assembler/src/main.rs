@@ -1,11 +1,13 @@
 //! Assembles Debian packages into machine images: no root, no network, no clock, no maintainer script.
 
 mod assemble;
+mod elf;
 mod error;
 mod merge;
 mod passes;
 mod progress;
 mod read;
+mod scripts;
 mod tool;
 mod tree;
 mod write;
@@ -29,6 +31,12 @@ struct Cli {
 enum Command {
     /// Makes a disk, a netboot image, the manifest and the SBOM of one image.
     Image(Inputs),
+    /// Shows what is left of maintainer scripts that no pass covers, for whoever reads them.
+    Scripts {
+        /// The whole closure, as for `image`.
+        #[arg(long)]
+        packages: PathBuf,
+    },
 }
 
 /// What one image is made from, and where it goes.
@@ -60,11 +68,21 @@ pub struct Inputs {
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Image(inputs) => assemble::image(&inputs),
+        Command::Scripts { packages } => show_scripts(&packages),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => report(&error),
     }
+}
+
+fn show_scripts(list: &std::path::Path) -> Result<(), AssembleError> {
+    for package in read::load_packages(list)? {
+        for found in scripts::uncovered(&package) {
+            println!("{} {} {}\n{}\n", found.package, found.what, found.digest, found.rest);
+        }
+    }
+    Ok(())
 }
 
 /// Prints the whole chain of causes, once.

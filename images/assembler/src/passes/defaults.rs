@@ -1,6 +1,6 @@
 //! Pass: puts the small files that maintainer scripts write from a package's own template or from a fixed text.
 //!
-//! Stands for: the postinst of base-files, netbase, debianutils, openssl, libpam-modules.
+//! Stands for: the postinst of base-files, netbase, debianutils, openssl, libpam-modules, and dbus.
 
 use super::Context;
 use crate::error::AssembleError;
@@ -34,7 +34,28 @@ pub fn pass(tree: &mut Tree, _: &Context<'_>) -> Result<(), AssembleError> {
     missing(tree, "etc/environment", Node::file(0o644, ""))?;
     missing(tree, "etc/security/opasswd", Node::file(0o600, ""))?;
     missing(tree, "etc/dpkg/origins/default", Node::link("debian"))?;
-    missing(tree, "usr/lib/ssl", Node::link("/etc/ssl"))
+    missing(tree, "usr/lib/ssl", Node::link("/etc/ssl"))?;
+    launch_helper(tree)
+}
+
+/// The bus may start services as other users: its helper belongs to root, and only the bus's group may run it.
+fn launch_helper(tree: &mut Tree) -> Result<(), AssembleError> {
+    const HELPER: &str = "usr/lib/dbus-1.0/dbus-daemon-launch-helper";
+    const GROUP: &str = "messagebus";
+    if tree.get(HELPER).is_none() {
+        return Ok(());
+    }
+    let gid = tree.text("etc/group").and_then(|text| {
+        let line = text.lines().find(|line| line.starts_with(&format!("{GROUP}:")))?.to_owned();
+        line.split(':').nth(2)?.parse().ok()
+    });
+    let gid = gid.ok_or_else(|| {
+        AssembleError::pass("default files", format!("no group {GROUP} for /{HELPER}"))
+    })?;
+    if let Some(node) = tree.get_mut(HELPER) {
+        (node.gid, node.mode) = (gid, 0o4754);
+    }
+    Ok(())
 }
 
 fn missing(tree: &mut Tree, path: &str, node: Node) -> Result<(), AssembleError> {

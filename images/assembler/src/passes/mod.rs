@@ -3,10 +3,15 @@
 //! Invariant: a pass reads the tree, the packages and the spec, and nothing else.
 
 mod accounts;
+mod alternatives;
+mod ca_bundle;
 mod defaults;
+mod dpkg_status;
 mod identity;
+mod ld_cache;
 mod leave_out;
 mod modules;
+mod pam;
 mod spec_files;
 mod state;
 mod sysusers;
@@ -21,7 +26,7 @@ use crate::error::AssembleError;
 use crate::read::Package;
 use crate::tree::Tree;
 
-pub use modules::{Loaded, initrd_modules, release};
+pub use modules::{initrd_modules, release};
 
 /// What a pass may look at.
 #[derive(Debug)]
@@ -37,12 +42,17 @@ pub struct Context<'a> {
 type Pass = fn(&mut Tree, &Context<'_>) -> Result<(), AssembleError>;
 
 /// In this order: what the author left out is gone before anything is derived from what is there.
-const LINE: [(&str, Pass); 9] = [
+const LINE: [(&str, Pass); 14] = [
     ("leave out", leave_out::pass),
     ("kernel modules", modules::pass),
     ("spec files", spec_files::pass),
     ("accounts", accounts::pass),
     ("default files", defaults::pass),
+    ("alternatives", alternatives::pass),
+    ("PAM", pam::pass),
+    ("CA bundle", ca_bundle::pass),
+    ("ld.so cache", ld_cache::pass),
+    ("dpkg status", dpkg_status::pass),
     ("tmpfiles", tmpfiles::pass),
     ("units", units::pass),
     ("state", state::pass),
