@@ -10,7 +10,7 @@ final: {
   kernel = {
     # The last console is /dev/console: where units that say `console` write.
     commandLine = [ "console=tty0" "console=ttyS0,115200" "loglevel=4" "panic=10" ];
-    initrdModules = [ "virtio_pci" "virtio_blk" "nvme" "dm_mod" "dm_verity" "erofs" "loop" ];
+    initrdModules = [ "virtio_pci" "virtio_blk" "nvme" "sha256_ssse3" "dm_mod" "dm_verity" "erofs" "loop" ];
     # What a server in a cloud talks to disks, networks, clocks and its firmware with. Other file systems stay out.
     keepModules = [
       "arch/x86/crypto" "crypto" "lib"
@@ -296,11 +296,15 @@ final: {
   leaveOut = [
     "/boot"
     # Programs that nobody runs on a node, and libraries only they use: other initrds, local passwords, traffic shaping.
+    "/usr/bin/lslogins"
     "/usr/bin/openssl"
     "/usr/lib/dracut"
     "/usr/lib/klibc"
     "/usr/lib/x86_64-linux-gnu/libdb-5.3.so"
+    "/usr/lib/x86_64-linux-gnu/liblastlog2.so*"
     "/usr/lib/x86_64-linux-gnu/libmvec.so.1"
+    "/usr/lib/x86_64-linux-gnu/libsemanage.so*"
+    "/usr/lib/x86_64-linux-gnu/libsepol.so*"
     "/usr/lib/x86_64-linux-gnu/libsqlite3.so*"
     "/usr/lib/x86_64-linux-gnu/security/pam_lastlog2.so"
     "/usr/lib/x86_64-linux-gnu/security/pam_userdb.so"

@@ -8,7 +8,7 @@
       package = "the kernel's package";
       commandLine = "words; the assembler adds the root hash";
       initrdModules = "kernel modules the initrd loads; dependencies are added";
-      keepModules = "directories of kernel modules the root keeps; empty keeps all";
+      keepModules = "directories of kernel modules, or modules, the root keeps; empty keeps all";
     };
     users.any = { uid = "fixed"; group = "primary group"; home = "directory"; shell = "program"; };
     groups.any = { gid = "fixed"; };

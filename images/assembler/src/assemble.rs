@@ -16,6 +16,7 @@ use crate::write::cpio::Cpio;
 use crate::write::disk::{Slot, SlotKind, save_disk};
 use crate::write::erofs::{save_erofs, uuid_from};
 use crate::write::esp::save_esp;
+use crate::write::manifest::{Contents, Output, write_manifest, write_sbom};
 use crate::write::transport::{save_qcow2, save_zstd, zstd};
 use crate::write::uki::{Uki, write_uki};
 use crate::write::verity::save_verity;
@@ -26,6 +27,10 @@ const BOOT_LOADER: &str = "usr/lib/systemd/boot/efi/systemd-bootx64.efi";
 /// The entry with three tries (systemd's boot assessment), and no menu: a machine has no one to ask.
 const LOADER_CONF: &str = "timeout 0\neditor no\n";
 const TRIES: u32 = 3;
+/// zstd's level for what travels: beyond it, seconds grow faster than bytes shrink.
+const TRANSPORT_LEVEL: i32 = 6;
+const NETBOOT_LEVEL: i32 = 3;
+const INITRD_LEVEL: i32 = 12;
 
 /// Makes one image.
 ///
@@ -51,14 +56,14 @@ pub fn image(inputs: &Inputs) -> Result<(), AssembleError> {
     let context = Context { spec: &spec, packages: &packages, epoch, agent: &inputs.agent };
     passes::apply(&mut tree, &context, |name| progress.done(&format!("pass: {name}")))?;
 
-    let digest = save_erofs(&tree, epoch, &inputs.compression, &parts("root.erofs"))?;
+    let digest = save_erofs(&tree, epoch, &parts("root.erofs"))?;
     progress.done("EROFS");
     let root_hash = save_verity(&parts("root.erofs"), &digest, epoch, &parts("root.verity"))?;
     progress.done("verity");
 
     let command_line = format!("{} roothash={root_hash}", spec.image.kernel.command_line.join(" "));
     let init = load(&inputs.init)?;
-    let initrd = zstd(&write_initrd(&init, &boot.modules, &[])?, 19)?;
+    let initrd = zstd(&write_initrd(&init, &boot.modules, &[])?, INITRD_LEVEL)?;
     progress.done("initrd");
     let os_release = tree.text("etc/os-release").unwrap_or_default();
     let uki = |initrd: &[u8]| {
@@ -113,18 +118,38 @@ pub fn image(inputs: &Inputs) -> Result<(), AssembleError> {
     ];
     save_disk(&slots, uuid_from(&digest, "disk"), &out("disk.raw"))?;
     progress.done("disk.raw");
-    save_zstd(&out("disk.raw"), &out("disk.raw.zst"), 9)?;
+    save_zstd(&out("disk.raw"), &out("disk.raw.zst"), TRANSPORT_LEVEL)?;
     progress.done("disk.raw.zst");
     save_qcow2(&out("disk.raw"), &out("disk.qcow2"), epoch)?;
     progress.done("disk.qcow2");
 
-    let carried = [
+    let root = [
         ("image/root.erofs", load(&parts("root.erofs"))?),
         ("image/root.verity", load(&parts("root.verity"))?),
     ];
-    let netboot = zstd(&write_initrd(&init, &boot.modules, &carried)?, 3)?;
-    save(&out("netboot.efi"), &uki(&netboot)?)?;
+    let netboot = zstd(&write_initrd(&init, &boot.modules, &root)?, NETBOOT_LEVEL)?;
+    let netboot = uki(&netboot)?;
+    save(&out("netboot.efi"), &netboot)?;
     progress.done("netboot.efi");
+
+    let contents = Contents {
+        name: &spec.image.name,
+        version: &spec.image.version,
+        tree: digest,
+        root_hash,
+        kernel: &boot.release,
+        command_line: &command_line,
+        epoch,
+        packages: &packages,
+        outputs: vec![
+            Output::of("disk.qcow2", &load(&out("disk.qcow2"))?),
+            Output::of("disk.raw.zst", &load(&out("disk.raw.zst"))?),
+            Output::of("netboot.efi", &netboot),
+        ],
+    };
+    save(&out("manifest.json"), &write_manifest(&contents)?)?;
+    save(&out("sbom.spdx.json"), &write_sbom(&contents)?)?;
+    progress.done("manifest, SBOM");
 
     save(&parts("vmlinuz"), &boot.kernel)?;
     save(&parts("initrd.zst"), &initrd)?;

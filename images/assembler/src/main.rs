@@ -60,9 +60,6 @@ pub struct Inputs {
     /// What tests and containers need goes here: kernel, initrd, root, hash tree, command line, root hash.
     #[arg(long)]
     parts: PathBuf,
-    /// Compression of the root, as mkfs.erofs names it; empty for none.
-    #[arg(long, default_value = "lz4hc,level=9")]
-    compression: String,
 }
 
 fn main() -> ExitCode {

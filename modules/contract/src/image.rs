@@ -63,7 +63,8 @@ pub struct Kernel {
     pub command_line: Vec<String>,
     /// Kernel modules the initrd holds and loads, without suffix; dependencies are added.
     pub initrd_modules: Vec<String>,
-    /// Directories below `/usr/lib/modules/<release>/kernel` that the root keeps, `drivers/net`; empty keeps all.
+    /// What the root keeps below `/usr/lib/modules/<release>/kernel`: directories (`drivers/scsi`) or modules
+    /// (`drivers/net/virtio_net`), with what they depend on; empty keeps all.
     #[serde(default)]
     pub keep_modules: Vec<String>,
 }

@@ -4,6 +4,7 @@ pub mod cpio;
 pub mod disk;
 pub mod erofs;
 pub mod esp;
+pub mod manifest;
 pub mod transport;
 pub mod uki;
 pub mod verity;
