@@ -61,9 +61,9 @@ impl Transcript {
         String::from_utf8_lossy(&self.bytes_since(place)).into_owned()
     }
 
-    /// All of the text, without carriage returns.
+    /// All of the text, without carriage returns and without what only colours or moves on a terminal.
     pub fn text(&self) -> String {
-        self.since(0).replace('\r', "")
+        plain(&self.since(0))
     }
 
     /// When the text first held the needle: the arrival of its last byte.
@@ -96,9 +96,36 @@ impl Transcript {
     }
 }
 
+/// Leaves out control sequences (ECMA-48: ESC, `[`, parameters, and a final byte from `@` on) and carriage returns.
+fn plain(text: &str) -> String {
+    let mut plain = String::with_capacity(text.len());
+    let mut chars = text.chars();
+    while let Some(char) = chars.next() {
+        match char {
+            '\r' => {}
+            '\u{1b}' if chars.clone().next() == Some('[') => {
+                chars.next();
+                chars.by_ref().find(|char| ('@'..='~').contains(char));
+            }
+            '\u{1b}' => {
+                chars.next();
+            }
+            other => plain.push(other),
+        }
+    }
+    plain
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn colours_are_left_out_and_words_stay() {
+        let line =
+            "[\u{1b}[0;32m  OK  \u{1b}[0m] Started \u{1b}[0;1;39mconsul\u{1b}[0m.\r\n\u{1b}Mup";
+        assert_eq!(plain(line), "[  OK  ] Started consul.\nup");
+    }
 
     #[test]
     fn a_needle_split_over_two_arrivals_counts_from_the_second() {

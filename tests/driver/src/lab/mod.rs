@@ -1,6 +1,5 @@
 //! `lab`: a site of three Consul servers from one image, made as an operator would make it, and kept until Ctrl-C.
 
-mod backend;
 mod progress;
 mod table;
 
@@ -9,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 
+use crate::backend::{self, Backend, Chosen};
 use crate::cluster::{Availability, Cluster};
 use crate::consul::{self, Health, View};
 use crate::error::{Error, Result};
@@ -17,7 +17,6 @@ use crate::machine::{Boot, Bundle, Machine, Site, Wanted};
 use crate::poll::{self, Seen};
 use crate::programs::tail;
 use crate::workspace::Workspace;
-use backend::{Backend, Chosen};
 use progress::Progress;
 
 /// Three bear the loss of one.

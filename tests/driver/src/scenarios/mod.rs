@@ -6,7 +6,7 @@ mod netboot;
 mod site;
 mod tampering;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::consul::{self, View};
 use crate::error::{Error, Result};
@@ -21,6 +21,8 @@ pub const GROUPS: &[Group] = &[site::GROUP, firmware::GROUP, netboot::GROUP, tam
 const PATIENCE: Duration = Duration::from_secs(900);
 /// How long one command may take there.
 const ANSWER: Duration = Duration::from_secs(180);
+/// How often a wait says what it is for.
+const SAY_AGAIN: Duration = Duration::from_secs(30);
 /// Between two looks.
 const PAUSE: Duration = Duration::from_secs(3);
 
@@ -36,13 +38,33 @@ fn wanted(name: &str, number: u8) -> Wanted {
     }
 }
 
+/// Waits with patience, and says now and then what for.
+fn until<T>(what: &str, mut look: impl FnMut() -> Result<Seen<T>>) -> Result<T> {
+    let start = Instant::now();
+    let mut said = start;
+    poll::until(what, PATIENCE, PAUSE, || {
+        let seen = look()?;
+        if let Seen::NotYet(seen) = &seen {
+            if said.elapsed() > SAY_AGAIN {
+                said = Instant::now();
+                let seen = crate::programs::tail(seen, 1);
+                println!(
+                    "  {} s: waiting for {what}; last seen: {seen}",
+                    start.elapsed().as_secs()
+                );
+            }
+        }
+        Ok(seen)
+    })
+}
+
 /// Waits until what the machine's Consul says fits.
 fn wait_for_view(
     machine: &mut dyn Machine,
     what: &str,
     fits: impl Fn(&View) -> bool,
 ) -> Result<View> {
-    poll::until(what, PATIENCE, PAUSE, || {
+    until(what, || {
         Ok(match consul::ask(machine, ANSWER)? {
             Ok(view) if fits(&view) => Seen::Ready(view),
             Ok(view) => Seen::NotYet(view.to_string()),
@@ -53,7 +75,7 @@ fn wait_for_view(
 
 /// Waits until a script in the machine ends with status 0.
 fn wait_for_success(machine: &mut dyn Machine, what: &str, script: &str) -> Result<Ran> {
-    poll::until(what, PATIENCE, PAUSE, || {
+    until(what, || {
         let ran = machine.run(script, PATIENCE)?;
         let seen = format!("status {}: {}", ran.status, crate::programs::tail(&ran.text, 3));
         Ok(if ran.status == 0 { Seen::Ready(ran) } else { Seen::NotYet(seen) })
@@ -63,7 +85,7 @@ fn wait_for_success(machine: &mut dyn Machine, what: &str, script: &str) -> Resu
 /// Waits until the machine's console shows a text.
 fn wait_for_console(machine: &mut dyn Machine, text: &str) -> Result<()> {
     let what = format!("{text:?} on the console of {}", machine.name());
-    poll::until(&what, PATIENCE, PAUSE, || {
+    until(&what, || {
         if machine.console().text().contains(text) {
             return Ok(Seen::Ready(()));
         }

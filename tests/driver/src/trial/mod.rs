@@ -11,11 +11,11 @@ use std::time::Instant;
 
 use clap::Args;
 
+use crate::backend::{self, Backend, Chosen, Runs};
 use crate::error::{Error, Result, chain};
 use crate::given::Given;
 use crate::machine::{Machine, Site, Wanted};
 use crate::poll;
-use crate::qemu::{Accel, QemuSite};
 use crate::scenarios;
 use crate::transcript::Transcript;
 use crate::workspace::Workspace;
@@ -34,9 +34,9 @@ pub struct Options {
     /// Write the counts and every outcome to this file, as JSON
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
-    /// Translate instructions even where KVM works
-    #[arg(long)]
-    tcg: bool,
+    /// What runs the machines; nspawn, for a quick look, has neither firmware nor disks, and breaks what needs them
+    #[arg(long, value_enum, default_value_t = Backend::Qemu)]
+    backend: Backend,
 }
 
 /// Promises tried on the same machines.
@@ -51,7 +51,7 @@ pub struct Group {
 
 /// One group being tried.
 pub struct Trial {
-    site: QemuSite,
+    site: Box<dyn Site>,
     given: Given,
     dir: PathBuf,
     promises: &'static [&'static str],
@@ -72,8 +72,8 @@ impl Trial {
     }
 
     /// What joins the machines.
-    pub fn site(&self) -> &QemuSite {
-        &self.site
+    pub fn site(&self) -> &dyn Site {
+        self.site.as_ref()
     }
 
     /// What the run was given.
@@ -101,11 +101,6 @@ impl Trial {
         println!("{outcome}");
         self.outcomes.push(outcome);
         Ok(())
-    }
-
-    /// Says what a long wait is for.
-    pub fn say(&self, text: &str) {
-        println!("  [{:>3} s] {text}", self.clock.elapsed().as_secs());
     }
 
     fn fail(&mut self, why: &str) {
@@ -137,12 +132,13 @@ pub fn test(options: &Options) -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     poll::catch_interrupts()?;
-    let accel = if options.tcg { Accel::Tcg } else { choose_accel(&options.given)? };
+    let Chosen { backend, why } = backend::choose(options.backend, &options.given)?;
+    println!("machines run in {backend}: {why}");
     let start = Instant::now();
     let mut report = Report::default();
     for group in groups {
         println!("group {}: {} promises", group.name, group.promises.len());
-        report.add(try_group(group, &options.given, accel)?);
+        report.add(try_group(group, &options.given, backend)?);
         poll::check_interrupt()?;
     }
     println!("took {:.0} s", start.elapsed().as_secs_f32());
@@ -151,12 +147,6 @@ pub fn test(options: &Options) -> Result<ExitCode> {
         report.save(file)?;
     }
     Ok(if report.failed() == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
-}
-
-fn choose_accel(given: &Given) -> Result<Accel> {
-    let (accel, why) = given.accel()?;
-    println!("machines run with {accel:?}: {why}");
-    Ok(accel)
 }
 
 fn chosen(names: &[String]) -> Result<Vec<&'static Group>> {
@@ -176,10 +166,10 @@ fn chosen(names: &[String]) -> Result<Vec<&'static Group>> {
     }
 }
 
-fn try_group(group: &'static Group, given: &Given, accel: Accel) -> Result<Vec<Outcome>> {
+fn try_group(group: &'static Group, given: &Given, runs: Runs) -> Result<Vec<Outcome>> {
     let workspace = Workspace::new()?;
     let mut trial = Trial {
-        site: QemuSite::new(given.hardware(accel)?, workspace.dir()),
+        site: backend::site(&runs, given, workspace.dir())?,
         given: given.clone(),
         dir: workspace.dir().to_path_buf(),
         promises: group.promises,
