@@ -55,7 +55,8 @@
     defaultTarget = "multi-user.target";
     leaveOut = [ ];
     partitions = {
-      espBytes = 512 * 1024 * 1024;
+      # Room for the UKIs of two slots and their successors; firmware takes it for FAT32 from 33 MiB on.
+      espBytes = 128 * 1024 * 1024;
       slotBytes = 512 * 1024 * 1024;
       hashBytes = 8 * 1024 * 1024;
       stateBytes = 1024 * 1024 * 1024;

@@ -32,8 +32,12 @@ pub fn read_sysusers(text: &str) -> Result<Vec<Wanted>, String> {
 fn read_line(line: &str) -> Option<Option<Wanted>> {
     let words = words(line);
     let word = |at: usize| words.get(at).map(String::as_str).filter(|w| *w != "-");
+    let kind = word(0)?.trim_end_matches('!');
+    if kind == "r" {
+        return Some(None);
+    }
     let name = word(1)?.to_owned();
-    let wanted = match word(0)?.trim_end_matches('!') {
+    let wanted = match kind {
         "g" => Wanted::Group { name, id: word(2).map(str::parse).transpose().ok()? },
         "u" => {
             let (id, group) = match word(2) {
@@ -57,7 +61,6 @@ fn read_line(line: &str) -> Option<Option<Wanted>> {
             }
         }
         "m" => Wanted::Member { user: name, group: word(2)?.to_owned() },
-        "r" => return Some(None),
         _ => return None,
     };
     Some(Some(wanted))
