@@ -21,8 +21,8 @@ pub struct Bench {
     pub options: Options,
     workspace: Workspace,
     /// The stock side is prepared once, and the reason kept when it cannot be.
-    stock: OnceCell<std::result::Result<Stock, String>>,
-    accel: OnceCell<std::result::Result<(Accel, String), String>>,
+    stock: OnceCell<Result<Stock>>,
+    accel: OnceCell<Result<(Accel, String)>>,
 }
 
 /// One package of a list as the assembler takes it.
@@ -59,8 +59,11 @@ impl Bench {
     /// # Errors
     /// When QEMU does not start.
     pub fn accel(&self) -> Result<(Accel, String)> {
-        let probe = || self.options.given.accel().map_err(|error| chain(&error));
-        self.accel.get_or_init(probe).clone().map_err(Error::Lacking)
+        let probe = || self.options.given.accel().map_err(Error::from);
+        match self.accel.get_or_init(probe) {
+            Ok((accel, why)) => Ok((*accel, why.clone())),
+            Err(error) => Err(again(error)),
+        }
     }
 
     /// The spec of the image that is measured.
@@ -76,8 +79,7 @@ impl Bench {
     /// # Errors
     /// Why there is none.
     pub fn stock(&self) -> Result<&Stock> {
-        let prepare = || self.prepare_stock().map_err(|error| chain(&error));
-        self.stock.get_or_init(prepare).as_ref().map_err(|reason| Error::Lacking(reason.clone()))
+        self.stock.get_or_init(|| self.prepare_stock()).as_ref().map_err(again)
     }
 
     fn prepare_stock(&self) -> Result<Stock> {
@@ -94,6 +96,15 @@ impl Bench {
             tree.wall, file_system.wall
         ));
         Ok(stock)
+    }
+}
+
+/// The error of something that was tried once, for each who asks for it.
+fn again(error: &Error) -> Error {
+    match error {
+        error if error.is_interrupt() => Error::Interrupted,
+        Error::Lacking(reason) => Error::Lacking(reason.clone()),
+        error => Error::Shared(chain(error)),
     }
 }
 

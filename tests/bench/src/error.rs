@@ -59,6 +59,9 @@ pub enum Error {
     /// Something this measurement needs and does not have here; the text is a whole reason.
     #[error("{0}")]
     Lacking(String),
+    /// What several measurements share could not be made; the text is the whole chain of that first error.
+    #[error("{0}")]
+    Shared(String),
     /// The user asked to stop.
     #[error("stopped on request")]
     Interrupted,
@@ -68,6 +71,12 @@ pub enum Error {
 pub type Result<T> = std::result::Result<T, Error>;
 
 impl Error {
+    /// Whether the user asked to stop.
+    pub fn is_interrupt(&self) -> bool {
+        use ballast_machines::error::Error as Machines;
+        matches!(self, Self::Interrupted | Self::Machines(Machines::Interrupted))
+    }
+
     /// For `map_err` on a file operation.
     pub fn file(what: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
         let path = path.into();

@@ -2,8 +2,10 @@
 //!
 //! Invariant: pure. Whoever measures says what and why; this file alone compares.
 
+use ballast_machines::error::chain;
 use serde::Serialize;
 
+use crate::error::Error;
 use crate::samples::{Samples, Unit};
 
 /// One measured thing, ours and, where it has one, its stock counterpart.
@@ -28,8 +30,10 @@ pub struct Measured {
 pub enum Side {
     /// It was measured.
     Seen(Samples),
-    /// It was not, and why not.
+    /// It cannot be measured here, and why not.
     Missing(String),
+    /// It should have been measured and was not, and why not.
+    Failed(String),
     /// There is nothing to measure.
     Nothing,
 }
@@ -44,6 +48,11 @@ pub enum Aim {
 }
 
 impl Measured {
+    /// Whether nothing failed that should have worked.
+    pub fn is_whole(&self) -> bool {
+        !matches!(self.ours, Side::Failed(_)) && !matches!(self.stock, Side::Failed(_))
+    }
+
     /// A thing measured on our side alone, without an aim yet.
     pub fn ours(name: impl Into<String>, unit: Unit, ours: Side) -> Self {
         let because = String::new();
@@ -67,9 +76,21 @@ impl Measured {
     }
 }
 
+impl Side {
+    /// The side of a measurement that ended in an error.
+    pub fn from_error(error: &Error) -> Self {
+        let reason = chain(error);
+        if matches!(error, Error::Lacking(_)) {
+            Self::Missing(reason)
+        } else {
+            Self::Failed(reason)
+        }
+    }
+}
+
 impl From<Option<Samples>> for Side {
     fn from(samples: Option<Samples>) -> Self {
-        samples.map_or_else(|| Self::Missing("no run came that far".into()), Self::Seen)
+        samples.map_or_else(|| Self::Failed("no run came that far".into()), Self::Seen)
     }
 }
 
@@ -121,8 +142,8 @@ pub fn row(measured: Measured) -> Row {
     let Measured { name, unit, ours, stock, aims, because } = measured;
     let mut why = Vec::new();
     for (side, label) in [(&ours, "ours"), (&stock, "stock")] {
-        if let Side::Missing(reason) = side {
-            why.push(format!("{label} not measured: {reason}"));
+        if let Side::Missing(reason) | Side::Failed(reason) = side {
+            why.push(format!("{label} not measured: {}", one_line(reason)));
         }
     }
     let aims: Vec<Verdict> = aims.iter().map(|aim| judge(*aim, unit, &ours, &stock)).collect();
@@ -138,6 +159,17 @@ pub fn row(measured: Measured) -> Row {
         why: why.join("; "),
         note: because,
     }
+}
+
+/// A reason for a cell of the table; all of it was shown while it was measured.
+fn one_line(reason: &str) -> String {
+    const LONGEST: usize = 200;
+    let line = reason.split_whitespace().collect::<Vec<_>>().join(" ");
+    if line.chars().count() <= LONGEST {
+        return line;
+    }
+    let start: String = line.chars().take(LONGEST).collect();
+    format!("{start} …")
 }
 
 fn summary(side: &Side) -> Option<Summary> {
@@ -199,6 +231,16 @@ mod tests {
         let met: Vec<_> = row.aims.iter().map(|verdict| verdict.met).collect();
         assert_eq!(met, [Some(true), None]);
         assert_eq!(row.why, "stock not measured: needs root");
+    }
+
+    #[test]
+    fn what_failed_is_told_from_what_cannot_be_measured_here() {
+        let late = Error::Failed { program: "sh".into(), status: "1".into(), said: "a\nb".into() };
+        let failed = Measured::ours("x", Unit::Bytes, Side::from_error(&late));
+        assert!(!failed.is_whole());
+        assert_eq!(row(failed).why, "ours not measured: sh ended with 1: a b");
+        let lacking = Side::from_error(&Error::Lacking("needs root".into()));
+        assert!(Measured::ours("x", Unit::Bytes, lacking).is_whole());
     }
 
     #[test]

@@ -10,7 +10,6 @@ use std::process::Command;
 use std::time::Duration;
 
 use ballast_contract::{File, Spec};
-use ballast_machines::error::chain;
 
 use crate::bench::{Bench, given, progress};
 use crate::error::{Error, Result};
@@ -52,7 +51,7 @@ pub fn measure(bench: &Bench) -> Result<Vec<Measured>> {
     }
     let stock = |seconds: fn(&Took) -> f64| match &stock {
         Ok(_) => side(&times.stock, seconds),
-        Err(error) => Side::Missing(chain(error)),
+        Err(error) => Side::from_error(error),
     };
     let because = "stock: mmdebstrap with its initrd, and mke2fs; ours: all that is shipped, the compressed disk too";
     Ok(vec![

@@ -4,7 +4,8 @@
 //! Each side boots a fresh disk as it ships, is switched off in order, and boots again. Kernel and journal are shown on
 //! the console on both sides, because that is where the phases are read.
 
-use std::path::PathBuf;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use ballast_machines::error::chain;
@@ -45,26 +46,55 @@ pub fn measure(bench: &Bench) -> Result<Vec<Measured>> {
         disk: Some(stock.disk()),
         endings: EVERY.to_vec(),
     });
-    let mut boots = [Boots::default(), Boots::default()];
+    let mut sides = [Boots::of(Ok(ours)), Boots::of(stock)];
     for run in 1..=bench.options.runs {
-        for (kind, boots) in [Some(&ours), stock.as_ref().ok()].into_iter().zip(&mut boots) {
-            let Some(kind) = kind else { continue };
-            let dir = dir.join(format!("{}-{run}", kind.name));
-            std::fs::create_dir(&dir).map_err(Error::file("making", &dir))?;
-            kind.boot_twice(&hardware, &dir, boots)?;
-            std::fs::remove_dir_all(&dir).map_err(Error::file("removing", &dir))?;
+        for side in &mut sides {
+            side.boot_twice(&hardware, &dir, run)?;
         }
     }
-    let [ours, stock_boots] = &boots;
-    let missing = stock.err().map(|error| chain(&error));
-    Ok(rows(ours, stock_boots, missing.as_deref()))
+    let [ours, stock] = &sides;
+    Ok(rows(ours, stock))
 }
 
-/// The boots of one side.
-#[derive(Default)]
+/// The boots of one side, or what has kept it from booting.
 struct Boots {
+    kind: Result<Kind>,
     first: Vec<Timeline>,
     second: Vec<Timeline>,
+}
+
+impl Boots {
+    fn of(kind: Result<Kind>) -> Self {
+        Self { kind, first: Vec::new(), second: Vec::new() }
+    }
+
+    /// A fresh machine, twice; a side that has failed is left alone, so that the other one still stands.
+    fn boot_twice(&mut self, hardware: &Hardware, dir: &Path, run: u32) -> Result<()> {
+        let Ok(kind) = &self.kind else { return Ok(()) };
+        let dir = dir.join(format!("{}-{run}", kind.name));
+        fs::create_dir(&dir).map_err(Error::file("making", &dir))?;
+        match kind.boot_twice(hardware, &dir) {
+            Ok([first, second]) => {
+                self.first.push(first);
+                self.second.push(second);
+            }
+            Err(error) if error.is_interrupt() => return Err(error),
+            Err(error) => {
+                progress(&chain(&error));
+                self.kind = Err(error);
+            }
+        }
+        fs::remove_dir_all(&dir).map_err(Error::file("removing", &dir))
+    }
+
+    fn side(&self, boots: &[Timeline], seconds: &dyn Fn(&Timeline) -> Option<f64>) -> Side {
+        match (&self.kind, Samples::new(boots.iter().filter_map(seconds).collect())) {
+            (_, Some(samples)) => Side::Seen(samples),
+            (Err(error), None) => Side::from_error(error),
+            // A phase this side does not have.
+            (Ok(_), None) => Side::Nothing,
+        }
+    }
 }
 
 /// One side.
@@ -76,12 +106,7 @@ struct Kind {
 }
 
 impl Kind {
-    fn boot_twice(
-        &self,
-        hardware: &Hardware,
-        dir: &std::path::Path,
-        boots: &mut Boots,
-    ) -> Result<()> {
+    fn boot_twice(&self, hardware: &Hardware, dir: &Path) -> Result<[Timeline; 2]> {
         let site = QemuSite::new(hardware.clone(), dir);
         let mut machine = site.machine(Wanted {
             name: node_bundle::NODE.into(),
@@ -91,11 +116,11 @@ impl Kind {
             disk: self.disk.clone(),
             credentials: Vec::new(),
         })?;
-        boots.first.push(self.boot(machine.as_mut(), "first boot")?);
+        let first = self.boot(machine.as_mut(), "first boot")?;
         switch_off(machine.as_mut())?;
-        boots.second.push(self.boot(machine.as_mut(), "second boot")?);
+        let second = self.boot(machine.as_mut(), "second boot")?;
         machine.kill()?;
-        Ok(())
+        Ok([first, second])
     }
 
     fn boot(&self, machine: &mut dyn Machine, which: &str) -> Result<Timeline> {
@@ -153,36 +178,20 @@ fn describe(timeline: &Timeline) -> String {
     format!("{:.1} s ({})", timeline.total, phases.collect::<Vec<_>>().join(", "))
 }
 
-fn rows(ours: &Boots, stock: &Boots, missing: Option<&str>) -> Vec<Measured> {
-    let side = |boots: &[Timeline], seconds: &dyn Fn(&Timeline) -> Option<f64>| {
-        Samples::new(boots.iter().filter_map(seconds).collect())
-    };
-    let beside = |boots: &[Timeline], seconds: &dyn Fn(&Timeline) -> Option<f64>| match missing {
-        Some(reason) => Side::Missing(reason.to_owned()),
-        None => side(boots, seconds).map_or(Side::Nothing, Side::Seen),
-    };
+fn rows(ours: &Boots, stock: &Boots) -> Vec<Measured> {
     let mut rows = Vec::new();
-    for (name, ours, stock) in [
+    for (name, our, theirs) in [
         ("power-on to passing, first boot", &ours.first, &stock.first),
         ("power-on to passing, second boot", &ours.second, &stock.second),
     ] {
-        let whole = |timeline: &Timeline| Some(timeline.total);
-        rows.push(
-            Measured::ours(name, Unit::Seconds, side(ours, &whole).into())
-                .beside(beside(stock, &whole))
-                .aiming(Aim::PartOfStock(STOCK_PARTS))
-                .because(because(ours)),
-        );
-        for phase in EVERY.into_iter().chain([ROLE]).map(|(phase, _)| phase) {
-            let one = |timeline: &Timeline| timeline.of(phase);
-            rows.push(
-                Measured::ours(
-                    format!("– {}", phase.name()),
-                    Unit::Seconds,
-                    side(ours, &one).into(),
-                )
-                .beside(beside(stock, &one)),
-            );
+        let row = |name: String, seconds: &dyn Fn(&Timeline) -> Option<f64>| {
+            Measured::ours(name, Unit::Seconds, ours.side(our, seconds))
+                .beside(stock.side(theirs, seconds))
+        };
+        let whole = row(name.to_owned(), &|timeline| Some(timeline.total));
+        rows.push(whole.aiming(Aim::PartOfStock(STOCK_PARTS)).because(because(our)));
+        for (phase, _) in EVERY.into_iter().chain([ROLE]) {
+            rows.push(row(format!("– {}", phase.name()), &|timeline| timeline.of(phase)));
         }
     }
     rows
@@ -216,28 +225,38 @@ fn because(ours: &[Timeline]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::row::row;
 
     fn boots(at: &[(Phase, f64)]) -> Boots {
         let timeline =
             Timeline { phases: at.to_vec(), total: at.iter().map(|(_, took)| took).sum() };
-        Boots { first: vec![timeline.clone()], second: vec![timeline] }
+        let kind = Kind { name: "", bundle: Bundle::None, disk: None, endings: Vec::new() };
+        Boots { kind: Ok(kind), first: vec![timeline.clone()], second: vec![timeline] }
     }
 
     #[test]
     fn the_reason_names_where_the_time_goes() {
         let ours = boots(&[(Phase::Firmware, 2.0), (Phase::Kernel, 3.0), (Phase::Consul, 9.0)]);
         let stock = boots(&[(Phase::Firmware, 2.0), (Phase::Consul, 19.0)]);
-        let rows: Vec<_> = rows(&ours, &stock, None).into_iter().map(crate::row::row).collect();
+        let rows: Vec<_> = rows(&ours, &stock).into_iter().map(row).collect();
         assert_eq!(rows[0].aims[0].met, Some(false));
         assert!(rows[0].why.starts_with("longest: Consul 9.0 s, kernel 3.0 s, firmware 2.0 s; "));
         assert!(rows[0].why.contains("are 5.0 s"));
     }
 
     #[test]
+    fn a_phase_that_a_side_does_not_have_is_nothing_missing() {
+        let ours = boots(&[(Phase::Firmware, 2.0), (Phase::Role, 3.0)]);
+        let rows = rows(&ours, &boots(&[(Phase::Firmware, 2.0)]));
+        let role = rows.into_iter().find(|row| row.name == "– role").map(row).unwrap();
+        assert_eq!((role.ours.unwrap().median, role.why.as_str()), (3.0, ""));
+        assert!(role.stock.is_none());
+    }
+
+    #[test]
     fn without_a_stock_side_ours_still_stands() {
-        let ours = boots(&[(Phase::Firmware, 2.0)]);
-        let rows = rows(&ours, &Boots::default(), Some("needs root"));
-        let row = crate::row::row(rows.into_iter().next().unwrap());
+        let stock = Boots::of(Err(Error::Lacking("needs root".into())));
+        let row = row(rows(&boots(&[(Phase::Firmware, 2.0)]), &stock).into_iter().next().unwrap());
         assert_eq!(row.ours.unwrap().median, 2.0);
         assert_eq!(row.why, "stock not measured: needs root");
     }

@@ -45,22 +45,17 @@ pub fn all(bench: &Bench) -> Result<(Vec<Row>, bool)> {
         }
         progress(&format!("{}: starting", name.word()));
         let start = Instant::now();
-        match measure(bench) {
-            Ok(measured) => rows.extend(measured.into_iter().map(row)),
-            Err(error) if interrupted(&error) => return Err(Error::Interrupted),
+        let measured = match measure(bench) {
+            Ok(measured) => measured,
+            Err(error) if error.is_interrupt() => return Err(Error::Interrupted),
             Err(error) => {
-                whole &= matches!(error, Error::Lacking(_));
                 progress(&format!("{}: {}", name.word(), chain(&error)));
-                let missing = Side::Missing(chain(&error));
-                rows.push(row(Measured::ours(name.word(), Unit::Seconds, missing)));
+                vec![Measured::ours(name.word(), Unit::Seconds, Side::from_error(&error))]
             }
-        }
+        };
+        whole &= measured.iter().all(Measured::is_whole);
+        rows.extend(measured.into_iter().map(row));
         progress(&format!("{}: done in {:.0?}", name.word(), start.elapsed()));
     }
     Ok((rows, whole))
-}
-
-fn interrupted(error: &Error) -> bool {
-    use ballast_machines::error::Error as Machines;
-    matches!(error, Error::Interrupted | Error::Machines(Machines::Interrupted))
 }

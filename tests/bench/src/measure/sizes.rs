@@ -4,7 +4,6 @@ use std::fs::{self, Metadata};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use ballast_machines::error::chain;
 use ballast_machines::qemu::Accel;
 
 use crate::bench::Bench;
@@ -23,14 +22,14 @@ pub fn measure(bench: &Bench) -> Result<Vec<Measured>> {
     let parts = bench.options.given.parts()?;
     let stock = bench.stock();
     let beside = |file: &dyn Fn(&crate::stock::Stock) -> Result<Side>| match &stock {
-        Ok(stock) => file(stock).unwrap_or_else(|error| Side::Missing(chain(&error))),
-        Err(error) => Side::Missing(chain(error)),
+        Ok(stock) => file(stock).unwrap_or_else(|error| Side::from_error(&error)),
+        Err(error) => Side::from_error(error),
     };
     let ours = |name: &str, path: &Path, size: fn(&Metadata) -> u64| {
         Measured::ours(
             name,
             Unit::Bytes,
-            look(path, size).unwrap_or_else(|e| Side::Missing(chain(&e))),
+            look(path, size).unwrap_or_else(|error| Side::from_error(&error)),
         )
     };
     let disk = image.join("disk.raw");
