@@ -44,6 +44,7 @@ in
         BALLAST_PACKAGES = image.packagesFile;
         BALLAST_ASSEMBLE = "${workspace.assembler}/bin/ballast-assemble";
         BALLAST_ASSEMBLING_TOOLS = "${tools.assembling}/bin";
+        BALLAST_CHARSETS = "${trees.closure "assembling"}/usr/lib/x86_64-linux-gnu/gconv";
         BALLAST_AGENT = "${workspace.agent}/bin/ballast-agent";
         BALLAST_INIT = "${workspace.agent}/bin/ballast-init";
         BALLAST_STOCK_TOOLS = "${trees.closure "stock-tools"}";

@@ -22,6 +22,9 @@ pub struct Options {
     /// Directory of the programs the assembler calls; without it, the `PATH`
     #[arg(long, env = "BALLAST_ASSEMBLING_TOOLS", value_name = "DIR")]
     pub assembling_tools: Option<PathBuf>,
+    /// Directory of glibc's character sets, for those programs
+    #[arg(long, env = "BALLAST_CHARSETS", value_name = "DIR")]
+    pub charsets: Option<PathBuf>,
     /// The agent
     #[arg(long, env = "BALLAST_AGENT", value_name = "PROGRAM")]
     pub agent: Option<PathBuf>,

@@ -114,6 +114,9 @@ fn assemble(bench: &Bench, spec: &Spec, dir: &Path) -> Result<Took> {
     if let Some(tools) = &options.assembling_tools {
         command.env("PATH", tools);
     }
+    if let Some(charsets) = &options.charsets {
+        command.env("GCONV_PATH", charsets);
+    }
     timed::run("ballast-assemble", &mut command, dir, LIMIT)
 }
 

@@ -154,9 +154,10 @@ impl Kind {
     }
 }
 
-/// Switches the machine off as its user would, so that its disk is whole for the next boot.
+/// Switches the machine off in order, so that its disk is whole for the next boot.
 fn switch_off(machine: &mut dyn Machine) -> Result<()> {
-    machine.run("systemctl --no-block poweroff", OFF_LIMIT)?;
+    // By force: services are ended and file systems unmounted, but nobody waits for the shell that this comes from.
+    machine.run("(sleep 1; exec systemctl --force poweroff) >/dev/null 2>&1 &", OFF_LIMIT)?;
     let start = Instant::now();
     while machine.is_on() {
         if start.elapsed() > OFF_LIMIT {

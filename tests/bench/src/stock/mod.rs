@@ -141,7 +141,8 @@ impl Stock {
         let mut command = self.programs.command(name);
         command
             .env("MKE2FS_CONFIG", self.root().join("etc/mke2fs.conf"))
-            .env("MTOOLS_SKIP_CHECK", "1");
+            .env("MTOOLS_SKIP_CHECK", "1")
+            .env("GCONV_PATH", self.root().join("usr/lib/x86_64-linux-gnu/gconv"));
         arguments(&mut command);
         timed::run(name, &mut command, &self.dir, LIMIT)
     }
