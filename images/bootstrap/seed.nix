@@ -6,9 +6,10 @@
 let
   busybox = derivation {
     inherit (lock.seed) name;
-    system = "x86_64-linux";
-    builder = "/bin/sh";
-    args = [ "-c" "echo 'the seed is not in the store: ./nixw adds it' >&2; exit 1" ];
+    # Nothing here could make it; the address is the remedy, since Nix shows it.
+    system = "builtin";
+    builder = "builtin:fetchurl";
+    url = "file:///the seed is not in the store: any command through ./nixw adds it";
     outputHashMode = "recursive";
     outputHashAlgo = "sha256";
     outputHash = lock.seed.hash;
