@@ -47,10 +47,9 @@ struct Call<'a> {
 /// Connects and authenticates as the user that this process runs as ("Authentication Protocol", EXTERNAL).
 async fn connect(socket: &Path) -> io::Result<UnixStream> {
     let mut stream = UnixStream::connect(socket).await?;
-    let uid = nix::unistd::geteuid().to_string();
-    let hex: String = uid.bytes().map(|b| format!("{b:02x}")).collect();
+    let uid = hex::encode(nix::unistd::geteuid().to_string());
     // In one go: systemd leaves a call lying that arrives in the same read as BEGIN.
-    stream.write_all(format!("\0AUTH EXTERNAL {hex}\r\nBEGIN\r\n").as_bytes()).await?;
+    stream.write_all(format!("\0AUTH EXTERNAL {uid}\r\nBEGIN\r\n").as_bytes()).await?;
     let mut line = Vec::new();
     while !line.ends_with(b"\r\n") {
         // Nothing follows the line until something is asked.
