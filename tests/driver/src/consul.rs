@@ -95,7 +95,7 @@ secrets=$(cat /var/lib/ballast/bundles/current/secrets.json) || exit 1
 after=${secrets#*'"agent_token"'}
 after=${after#*'"'}
 export CONSUL_HTTP_TOKEN=${after%%'"'*}
-consul watch -type=checks -state=any || exit 1
+consul watch -type=checks -state=any 2>/run/watch.log || { cat /run/watch.log; exit 1; }
 echo
 echo ---
 consul info
