@@ -63,11 +63,6 @@ impl View {
         let mine = || self.checks.iter().filter(|check| check.node == node);
         mine().any(|check| check.id != SERF).then(|| mine().map(|check| check.status).max())?
     }
-
-    /// What the peers say of a node.
-    pub fn serf(&self, node: &str) -> Option<Health> {
-        self.checks.iter().find(|check| check.node == node && check.id == SERF).map(|c| c.status)
-    }
 }
 
 impl fmt::Display for View {
@@ -162,7 +157,6 @@ consul:
         )
         .unwrap();
         assert_eq!(view.health("a"), None);
-        assert_eq!(view.serf("a"), Some(Health::Passing));
         assert_eq!(view.health("b"), Some(Health::Warning));
         assert_eq!(view.leader.as_deref(), Some("10.0.0.1:8300"));
     }

@@ -1,6 +1,8 @@
 //! One site: a quorum, what it refuses, the loss and return of a server, and machines that must stay outside.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::Value;
 
 use super::bundles::{self, REFUSALS};
 use super::{PATIENCE, ensure, run, wait_for_console, wait_for_success, wait_for_view, wanted};
@@ -8,6 +10,7 @@ use crate::cluster::{Availability, Cluster};
 use crate::consul::{Health, View};
 use crate::error::Result;
 use crate::machine::{Bundle, Machine, Wanted};
+use crate::poll::Seen;
 use crate::trial::{Group, Trial};
 
 /// The group.
@@ -64,8 +67,7 @@ fn try_site(trial: &mut Trial) -> Result<()> {
     try_access(trial, first.as_mut())?;
 
     third.kill()?;
-    let lost =
-        |view: &View| view.leader.is_some() && view.serf("consul-3") == Some(Health::Critical);
+    let lost = |view: &View| view.leader.is_some() && is_lost(view, "consul-3");
     wait_for_view(first.as_mut(), "the loss of consul-3 to be seen, and a leader", lost)?;
     run(first.as_mut(), &as_manager("consul kv put lost/one still-writing"))?;
     trial.holds("one_server_is_killed_and_the_rest_go_on")?;
@@ -92,7 +94,7 @@ fn try_site(trial: &mut Trial) -> Result<()> {
     let mut fifth = trial.machine(wanted("fifth", 5))?;
     fifth.power_on()?;
     note_id(fifth.as_mut(), &mut ids)?;
-    let different: std::collections::BTreeSet<_> = ids.values().collect();
+    let different: BTreeSet<_> = ids.values().collect();
     ensure(different.len() == 5, || format!("machine ids are {ids:?}"))?;
     trial.holds("five_nodes_from_one_image_have_five_machine_ids")
 }
@@ -109,6 +111,21 @@ case $status in *'"state": "passing"'*'"catalogue": "passing"'*) ;; *) ballast-a
 "#;
 
 const BOOT_IS_GOOD: &str = "systemctl is-active ballast-gate.service boot-complete.target";
+
+/// Whether the peers see a node as gone: critical, or forgotten by Consul's autopilot, which removes dead servers.
+fn is_lost(view: &View, node: &str) -> bool {
+    view.health(node).is_none_or(|health| health == Health::Critical)
+}
+
+/// What the machine's own agent says of one of its checks.
+fn own_check(machine: &mut dyn Machine, name: &str) -> Result<Option<String>> {
+    let ran = machine.run("ballast-agent status --json", PATIENCE)?;
+    let status: Value = serde_json::from_str(&ran.text).unwrap_or_default();
+    let checks = status.get("checks").and_then(Value::as_array).into_iter().flatten();
+    let answer =
+        checks.filter(|check| check["name"] == name).map(|check| &check["answer"]["health"]).next();
+    Ok(answer.and_then(Value::as_str).map(str::to_owned))
+}
 
 /// Who may do nothing, who may do little.
 fn try_access(trial: &mut Trial, server: &mut dyn Machine) -> Result<()> {
@@ -176,10 +193,13 @@ fn try_return(
     trial.site().cut("consul-3", "consul-2")?;
     third.power_on()?;
     wait_for_success(third, "the boot to complete without peers", BOOT_IS_GOOD)?;
-    let leader = r#"s=$(ballast-agent status --json) && case $s in *'"leader": null'*) ;; *) echo "$s"; false;; esac"#;
-    wait_for_success(third, "an agent that knows no leader", leader)?;
-    let critical = |view: &View| view.health("consul-3") == Some(Health::Critical);
-    wait_for_view(first, "consul-3 to be critical", critical)?;
+    super::until("its agent to call the missing leader critical", || {
+        Ok(match own_check(third, "consul-leader")? {
+            Some(health) if health == "critical" => Seen::Ready(()),
+            other => Seen::NotYet(format!("{other:?}")),
+        })
+    })?;
+    wait_for_view(first, "consul-3 not to be passing", |view| is_lost(view, "consul-3"))?;
     trial.holds("a_boot_with_consul_unreachable_is_good_and_its_node_critical")?;
 
     trial.site().restore("consul-3", "consul-1")?;
