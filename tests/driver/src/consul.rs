@@ -1,6 +1,6 @@
 //! What a machine's own Consul agent says about the site: asked with Consul's command inside the machine.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::fmt;
 use std::time::Duration;
 
@@ -67,13 +67,19 @@ impl View {
 
 impl fmt::Display for View {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut nodes: BTreeMap<&str, Vec<String>> = BTreeMap::new();
-        for check in &self.checks {
-            nodes.entry(&check.node).or_default().push(format!("{} {}", check.id, check.status));
-        }
         write!(f, "leader {}", self.leader.as_deref().unwrap_or("none"))?;
-        for (node, checks) in nodes {
-            write!(f, "; {node}: {}", checks.join(", "))?;
+        let names: BTreeSet<&str> = self.checks.iter().map(|check| check.node.as_str()).collect();
+        for name in names {
+            let mine = self.checks.iter().filter(|check| check.node == name);
+            let wanting: Vec<String> = mine
+                .filter(|check| check.status != Health::Passing)
+                .map(|check| format!("{} {}", check.id, check.status))
+                .collect();
+            match self.health(name) {
+                None => write!(f, "; {name} has no checks of ours")?,
+                Some(_) if wanting.is_empty() => write!(f, "; {name} passing")?,
+                Some(_) => write!(f, "; {name}: {}", wanting.join(", "))?,
+            }
         }
         Ok(())
     }
@@ -114,9 +120,15 @@ pub fn ask(
         Err(error) => return Err(error),
     };
     if ran.status != 0 {
-        return Ok(Err(tail(&ran.text, 1)));
+        return Ok(Err(reason(&ran.text)));
     }
     Ok(read_view(&ran.text))
+}
+
+/// The first line, without the log level that systemd reads.
+fn reason(text: &str) -> String {
+    let line = text.lines().find(|line| !line.is_empty()).unwrap_or("it says nothing");
+    line.trim_start_matches(|char: char| char.is_ascii_digit() || "<>".contains(char)).to_owned()
 }
 
 fn read_view(text: &str) -> std::result::Result<View, String> {

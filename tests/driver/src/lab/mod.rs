@@ -134,7 +134,7 @@ fn wait_until_healthy(
             }
         }
         let seen = seen.join("; ");
-        progress.show(&format!("waiting for a Consul agent to answer: {seen}"));
+        progress.show(&format!("no node can speak for the site yet: {seen}"));
         Ok(Seen::NotYet(seen))
     })
 }

@@ -79,7 +79,13 @@ pub fn run(pid: u32, cgroup: Option<&str>, argv: &[String]) -> Result<i32> {
         .current_dir("/");
     // SAFETY: the closure makes one system call and touches no memory of the parent.
     unsafe { command.pre_exec(die) };
-    let status =
-        command.status().map_err(|source| Error::Start { program: program.clone(), source })?;
+    let starting = |source| Error::Start { program: program.clone(), source };
+    let mut child = command.spawn().map_err(starting)?;
+    if cgroup.is_some() {
+        // A cgroup with a process of its own cannot hand controllers on to those below: only the command stays in it.
+        let members = "/sys/fs/cgroup/cgroup.procs";
+        std::fs::write(members, "0").map_err(Error::file("writing", members))?;
+    }
+    let status = child.wait().map_err(Error::system(format!("waiting for {program}")))?;
     Ok(status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0)))
 }
