@@ -19,12 +19,15 @@ let
   } // removeAttrs attributes [ "sources" ]);
 
   # What cargo compiled of other people's crates, for `profile`.
-  compiled = name: commands: cargo {
+  compiled = name: commands: attributes: cargo ({
     name = "ballast-dependencies-${name}";
     inherit commands;
     keep = true;
-  };
-  released = compiled "release" "build --workspace --release";
+  } // attributes);
+  released = compiled "release" "build --workspace --release" { };
+
+  # A failing test says its lines; more would double the time to link them all.
+  lines = { CARGO_PROFILE_DEV_DEBUG = "line-tables-only"; };
 
   programs = { name, sources, binaries }: cargo {
     inherit name;
@@ -71,17 +74,17 @@ in
 
   tests = {
     # All tests of all crates, with nothing ignored: the programs they ask for are here.
-    workspace = cargo {
+    workspace = cargo (lines // {
       name = "ballast-tests";
       sources = members ++ [ "ARCHITECTURE.md" "images/debian.lock.json" ];
-      dependencies = compiled "test" "test --workspace --no-run";
+      dependencies = compiled "test" "test --workspace --no-run" lines;
       commands = "test --workspace --no-fail-fast -- --include-ignored";
       results = true;
       BALLAST_CONSUL = "${judges}/bin/consul";
       BALLAST_NFT = "${judges}/bin/nft";
       BALLAST_GPGV = "${signatures.programs}/bin/gpgv";
       BALLAST_KEYRING = signatures.keyring;
-    };
+    });
 
     clippy = cargo {
       name = "ballast-clippy";
