@@ -6,5 +6,5 @@ mod deb;
 mod packages;
 
 pub use control::Paragraph;
-pub use deb::{Item, Package, Shape, read_deb};
+pub use deb::{Item, Package, Shape};
 pub use packages::load_packages;

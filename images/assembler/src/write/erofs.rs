@@ -68,10 +68,13 @@ impl<W: Write> Write for Digesting<W> {
     }
 }
 
+/// What makes two names one file: the same bytes in memory, mode and owner.
+type Identity = ((usize, usize, usize), u32, u32, u32);
+
 /// The tree as a tar stream; names of one and the same file are hard links.
 pub fn write_tar(tree: &Tree, epoch: u64, to: &mut dyn Write) -> std::io::Result<()> {
     let mut tar = tar::Builder::new(to);
-    let mut seen: HashMap<((usize, usize, usize), u32, u32, u32), String> = HashMap::new();
+    let mut seen: HashMap<Identity, String> = HashMap::new();
     for (path, node) in tree.iter() {
         let name = if path.is_empty() { "./".to_owned() } else { format!("./{path}") };
         let mut header = header(node, epoch);
