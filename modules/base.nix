@@ -286,6 +286,24 @@ final: {
     "systemd-boot-update.service".mask = true;
     "systemd-boot-random-seed.service".mask = true;
     "systemd-bootctl.socket".mask = true;
+    # Each costs a process or a mount in every boot, and nothing here uses them: the initrd has loaded the modules,
+    # the root needs no second mount, and messages are explained where they are read.
+    "dev-hugepages.mount".mask = true;
+    "dev-mqueue.mount".mask = true;
+    "modprobe@configfs.service".mask = true;
+    "modprobe@dm_mod.service".mask = true;
+    "modprobe@drm.service".mask = true;
+    "modprobe@fuse.service".mask = true;
+    "modprobe@loop.service".mask = true;
+    "proc-sys-fs-binfmt_misc.automount".mask = true;
+    "sys-fs-fuse-connections.mount".mask = true;
+    "sys-kernel-config.mount".mask = true;
+    "sys-kernel-debug.mount".mask = true;
+    "sys-kernel-tracing.mount".mask = true;
+    "systemd-journal-catalog-update.service".mask = true;
+    "systemd-remount-fs.service".mask = true;
+    "systemd-update-done.service".mask = true;
+    "systemd-user-sessions.service".mask = true;
     # No account has a password and none may log in.
     "getty@.service".mask = true;
     "serial-getty@.service".mask = true;

@@ -118,19 +118,24 @@ pub fn image(inputs: &Inputs) -> Result<(), AssembleError> {
     ];
     save_disk(&slots, uuid_from(&digest, "disk"), &out("disk.raw"))?;
     progress.done("disk.raw");
-    save_zstd(&out("disk.raw"), &out("disk.raw.zst"), TRANSPORT_LEVEL)?;
-    progress.done("disk.raw.zst");
-    save_qcow2(&out("disk.raw"), &out("disk.qcow2"), epoch)?;
-    progress.done("disk.qcow2");
-
-    let root = [
-        ("image/root.erofs", load(&parts("root.erofs"))?),
-        ("image/root.verity", load(&parts("root.verity"))?),
-    ];
-    let netboot = zstd(&write_initrd(&init, &boot.modules, &root)?, NETBOOT_LEVEL)?;
-    let netboot = uki(&netboot)?;
-    save(&out("netboot.efi"), &netboot)?;
-    progress.done("netboot.efi");
+    let raw = out("disk.raw");
+    let netboot = std::thread::scope(|scope| {
+        let (raw, packed, virtual_disk) = (&raw, out("disk.raw.zst"), out("disk.qcow2"));
+        let travel = scope.spawn(move || save_zstd(raw, &packed, TRANSPORT_LEVEL));
+        let convert = scope.spawn(move || save_qcow2(raw, &virtual_disk, epoch));
+        let root = [
+            ("image/root.erofs", load(&parts("root.erofs"))?),
+            ("image/root.verity", load(&parts("root.verity"))?),
+        ];
+        let netboot = zstd(&write_initrd(&init, &boot.modules, &root)?, NETBOOT_LEVEL)?;
+        let netboot = uki(&netboot)?;
+        save(&out("netboot.efi"), &netboot)?;
+        for done in [travel.join(), convert.join()] {
+            done.unwrap_or_else(|_| Err(panicked()))?;
+        }
+        Ok::<_, AssembleError>(netboot)
+    })?;
+    progress.done("disk.raw.zst, disk.qcow2, netboot.efi");
 
     let contents = Contents {
         name: &spec.image.name,
@@ -157,6 +162,10 @@ pub fn image(inputs: &Inputs) -> Result<(), AssembleError> {
     save(&parts("roothash"), root_hash.to_string().as_bytes())?;
     progress.finish(&format!("{} {}", spec.image.name, spec.image.version));
     Ok(())
+}
+
+fn panicked() -> AssembleError {
+    AssembleError::Format { format: "disk", reason: "a writer stopped halfway".to_owned() }
 }
 
 fn load_spec(path: &Path) -> Result<Spec, AssembleError> {
