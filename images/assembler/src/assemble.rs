@@ -169,8 +169,15 @@ fn panicked() -> AssembleError {
 }
 
 fn load_spec(path: &Path) -> Result<Spec, AssembleError> {
-    let spec: Spec = serde_json::from_slice(&load(path)?)
-        .map_err(|source| AssembleError::Json { path: path.to_owned(), what: "a spec", source })?;
+    read_spec(path, &load(path)?)
+}
+
+fn read_spec(path: &Path, bytes: &[u8]) -> Result<Spec, AssembleError> {
+    let spec: Spec = serde_json::from_slice(bytes).map_err(|source| AssembleError::Json {
+        path: path.to_owned(),
+        what: "a spec",
+        source,
+    })?;
     spec.validate().map_err(|source| AssembleError::Spec { path: path.to_owned(), source })?;
     Ok(spec)
 }
@@ -224,4 +231,26 @@ fn write_initrd(
         cpio.file(path, 0o644, bytes)?;
     }
     cpio.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn an_unknown_field_of_a_spec_is_bad_input() {
+        let error =
+            read_spec(Path::new("spec.json"), br#"{"version": 1, "colour": "blue"}"#).unwrap_err();
+        assert!(error.is_bad_input());
+        assert_eq!(error.to_string(), "reading spec.json as a spec");
+    }
+
+    proptest! {
+        #[test]
+        fn no_spec_makes_the_reader_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300), text in ".*") {
+            let _ = read_spec(Path::new("x"), &bytes);
+            let _ = read_spec(Path::new("x"), format!(r#"{{"version": 1, "image": {{"name": "{text}"}}}}"#).as_bytes());
+        }
+    }
 }

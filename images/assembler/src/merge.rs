@@ -94,3 +94,63 @@ fn settles(
         }),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::read::Paragraph;
+
+    fn package(name: &str, control: &str, files: &[(&str, &str)]) -> Package {
+        let item =
+            |path: &str, shape| Item { path: path.to_owned(), mode: 0o644, uid: 0, gid: 0, shape };
+        Package {
+            name: name.to_owned(),
+            version: "1".to_owned(),
+            architecture: "all".to_owned(),
+            control: Paragraph::read(control),
+            scripts: BTreeMap::new(),
+            items: files
+                .iter()
+                .map(|(path, text)| match text.strip_prefix("-> ") {
+                    Some(target) => item(path, Shape::Link(target.to_owned())),
+                    None => item(path, Shape::File(text.as_bytes().to_vec().into())),
+                })
+                .collect(),
+            sha256: [0; 32],
+            size: 0,
+            newest: 0,
+        }
+    }
+
+    #[test]
+    fn two_packages_with_different_files_at_one_path_are_refused_by_name() {
+        let packages =
+            [package("a", "", &[("usr/bin/x", "1")]), package("b", "", &[("usr/bin/x", "2")])];
+        let error = merge(&packages).unwrap_err().to_string();
+        assert_eq!(error, "merging packages: a and b both bring /usr/bin/x, and differ");
+    }
+
+    #[test]
+    fn equal_files_are_no_conflict_and_a_package_may_replace_anothers() {
+        let equal = [package("a", "", &[("x", "1")]), package("b", "", &[("x", "1")])];
+        assert!(merge(&equal).is_ok());
+        let newer =
+            [package("a", "", &[("x", "1")]), package("b", "Replaces: a (<< 2)", &[("x", "2")])];
+        let tree = merge(&newer).unwrap();
+        assert_eq!(tree.get("x").unwrap().bytes(), Some(b"2".as_slice()));
+        let older = [package("a", "Replaces: b", &[("x", "1")]), package("b", "", &[("x", "2")])];
+        let tree = merge(&older).unwrap();
+        assert_eq!(tree.get("x").unwrap().bytes(), Some(b"1".as_slice()));
+    }
+
+    #[test]
+    fn a_package_from_before_the_merged_usr_keeps_its_directory_links() {
+        let packages = [
+            package("consul", "", &[("lib/systemd/system/consul.service", "x")]),
+            package("zz-base", "", &[("lib", "-> usr/lib")]),
+        ];
+        let tree = merge(&packages).unwrap();
+        assert!(tree.get("usr/lib/systemd/system/consul.service").is_some());
+        assert!(matches!(tree.get("lib").unwrap().kind, Kind::Link(_)));
+    }
+}
