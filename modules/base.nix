@@ -17,9 +17,12 @@ final: {
       "drivers/ata" "drivers/block/virtio_blk" "drivers/block/xen-blkfront" "drivers/cdrom" "drivers/char/hw_random"
       "drivers/char/tpm" "drivers/firmware" "drivers/hv" "drivers/net/ethernet" "drivers/net/hyperv"
       "drivers/net/net_failover" "drivers/net/virtio_net" "drivers/net/vmxnet3" "drivers/net/xen-netfront"
-      "drivers/nvme/host" "drivers/ptp" "drivers/scsi" "drivers/virt" "drivers/virtio" "drivers/watchdog"
-      "fs/autofs" "fs/configfs" "fs/efivarfs" "fs/fat" "fs/fuse" "fs/isofs" "fs/nls" "fs/overlayfs"
-      "net/core" "net/ipv4/netfilter" "net/ipv6/netfilter" "net/netfilter" "net/packet" "net/sched" "net/vmw_vsock"
+      "drivers/nvme/host" "drivers/ptp" "drivers/scsi/hv_storvsc" "drivers/scsi/sd_mod" "drivers/scsi/sr_mod"
+      "drivers/scsi/virtio_scsi" "drivers/scsi/vmw_pvscsi" "drivers/virt" "drivers/virtio" "drivers/watchdog"
+      "fs/autofs" "fs/configfs" "fs/efivarfs" "fs/fat" "fs/fuse" "fs/isofs" "fs/nls/nls_ascii"
+      "fs/nls/nls_cp437" "fs/nls/nls_utf8" "fs/overlayfs"
+      "net/core" "net/ipv4/netfilter" "net/ipv6/netfilter" "net/netfilter" "net/packet"
+      "net/sched/sch_fq" "net/sched/sch_fq_codel" "net/vmw_vsock"
     ];
   };
 

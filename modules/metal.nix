@@ -6,7 +6,7 @@
     package = "linux-image-amd64";
     keepModules = [
       "drivers/dca" "drivers/edac" "drivers/hid" "drivers/hwmon" "drivers/i2c" "drivers/infiniband" "drivers/input"
-      "drivers/iommu" "drivers/message" "drivers/mfd" "drivers/platform" "drivers/rtc" "drivers/usb"
+      "drivers/iommu" "drivers/message" "drivers/mfd" "drivers/platform" "drivers/rtc" "drivers/scsi" "drivers/usb"
     ];
     initrdModules = [
       "ahci" "sd_mod" "usb_storage" "uas" "xhci_pci"

@@ -124,11 +124,7 @@ pub fn pass(tree: &mut Tree, context: &Context<'_>) -> Result<(), AssembleError>
     let wanted: Vec<String> = loaded
         .places
         .iter()
-        .filter(|(_, place)| {
-            let inside =
-                |dir: &String| place.starts_with(&format!("kernel/{}/", dir.trim_matches('/')));
-            keep.is_empty() || keep.iter().any(inside)
-        })
+        .filter(|(_, place)| keep.is_empty() || keep.iter().any(|kept| is_kept(place, kept)))
         .map(|(name, _)| name.clone())
         .collect();
     let kept = read_with_dependencies(&loaded, tree, wanted)?;
@@ -144,6 +140,12 @@ pub fn pass(tree: &mut Tree, context: &Context<'_>) -> Result<(), AssembleError>
     }
     drop_empty_directories(tree, &loaded.root);
     write_indexes(tree, &loaded, &kept)
+}
+
+/// Whether an entry of `keep_modules` names this module, or a directory above it.
+fn is_kept(place: &str, kept: &str) -> bool {
+    let rest = place.strip_prefix("kernel/").and_then(|p| p.strip_prefix(kept.trim_matches('/')));
+    rest.is_some_and(|rest| rest.starts_with('/') || rest.starts_with(".ko"))
 }
 
 /// What every wanted module, and every module these need, says about itself.
@@ -295,4 +297,16 @@ fn name_of(path: &str) -> Option<String> {
 
 fn plain(name: &str) -> String {
     name.replace('-', "_")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_module_is_kept_by_its_own_name_or_by_a_directory_above_it() {
+        let place = "kernel/drivers/net/virtio_net.ko.xz";
+        assert!(is_kept(place, "drivers/net/virtio_net") && is_kept(place, "drivers/net"));
+        assert!(!is_kept(place, "drivers/net/virtio") && !is_kept(place, "drivers/ne"));
+    }
 }
