@@ -142,7 +142,7 @@ fn wait_until_healthy(
 /// Shows what each machine itself says is wrong.
 fn explain(machines: &mut [Box<dyn Machine>], progress: &Progress) {
     const SCRIPT: &str = "systemctl --failed --no-legend --plain; ballast-agent status; \
-                          journalctl --no-pager --lines 12 -u ballast-boot -u ballast -u consul";
+                          journalctl --no-pager --lines 25 -u ballast-boot -u ballast -u consul";
     for machine in machines {
         let said = match machine.run(SCRIPT, Duration::from_secs(30)) {
             Ok(ran) => ran.text,

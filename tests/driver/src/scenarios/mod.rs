@@ -77,7 +77,7 @@ fn wait_for_view(
 fn wait_for_success(machine: &mut dyn Machine, what: &str, script: &str) -> Result<Ran> {
     until(what, || {
         let ran = machine.run(script, PATIENCE)?;
-        let seen = format!("status {}: {}", ran.status, crate::programs::tail(&ran.text, 3));
+        let seen = format!("status {}: {}", ran.status, crate::programs::tail(&ran.text, 12));
         Ok(if ran.status == 0 { Seen::Ready(ran) } else { Seen::NotYet(seen) })
     })
 }

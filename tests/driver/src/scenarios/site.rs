@@ -107,7 +107,7 @@ fn all_passing(view: &View, cluster: &Cluster) -> bool {
 /// What the node's agent says, once it and the catalogue agree.
 const PASSING: &str = r#"
 status=$(ballast-agent status --json) || exit 1
-case $status in *'"state": "passing"'*'"catalogue": "passing"'*) ;; *) ballast-agent status | tail -n 8; exit 1;; esac
+case $status in *'"state": "passing"'*'"catalogue": "passing"'*) ;; *) ballast-agent status | head -n 10 | tail -n 4; exit 1;; esac
 "#;
 
 const BOOT_IS_GOOD: &str = "systemctl is-active ballast-gate.service boot-complete.target";
