@@ -18,8 +18,11 @@ impl Link {
         match &node.network.interface {
             Some(mac) if mac.contains(':') => Self(format!("MACAddress={mac}")),
             Some(name) => Self(format!("Name={name}")),
-            None => first_ethernet(links(root))
-                .map_or_else(|| Self("Type=ether".to_owned()), |name| Self(format!("Name={name}"))),
+            // Not by the name: udev gives the link another one, before this is read or after.
+            None => first_ethernet(links(root)).map_or_else(
+                || Self("Type=ether".to_owned()),
+                |mac| Self(format!("MACAddress={mac}")),
+            ),
         }
     }
 }
@@ -27,7 +30,7 @@ impl Link {
 /// A link that the kernel has.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Candidate {
-    name: String,
+    mac: String,
     index: usize,
     ethernet: bool,
     /// Whether a device stands behind it, and not only software.
@@ -44,8 +47,9 @@ fn links(root: &Root) -> Vec<Candidate> {
         .filter_map(|entry| {
             let link = *entry.address?.as_link_addr()?;
             let device = root.at(&format!("/sys/class/net/{}/device", entry.interface_name));
+            let mac = link.addr()?.map(|byte| format!("{byte:02x}")).join(":");
             Some(Candidate {
-                name: entry.interface_name,
+                mac,
                 index: link.ifindex(),
                 ethernet: link.hatype() == nix::libc::ARPHRD_ETHER,
                 device: device.exists(),
@@ -54,10 +58,10 @@ fn links(root: &Root) -> Vec<Candidate> {
         .collect()
 }
 
-/// The Ethernet link with the lowest index; one with a device behind it goes before virtual ones.
+/// The address of the Ethernet link with the lowest index; one with a device behind it goes before virtual ones.
 fn first_ethernet(links: Vec<Candidate>) -> Option<String> {
     let ethernet = links.into_iter().filter(|link| link.ethernet);
-    ethernet.min_by_key(|link| (!link.device, link.index)).map(|link| link.name)
+    ethernet.min_by_key(|link| (!link.device, link.index)).map(|link| link.mac)
 }
 
 pub(super) fn link_file(node: &NodeConfig, link: &Link) -> File {
@@ -103,24 +107,24 @@ pub(super) fn hosts_file(node: Option<&NodeConfig>) -> File {
 mod tests {
     use super::*;
 
-    fn link(name: &str, index: usize, ethernet: bool, device: bool) -> Candidate {
-        Candidate { name: name.to_owned(), index, ethernet, device }
+    fn link(mac: &str, index: usize, ethernet: bool, device: bool) -> Candidate {
+        Candidate { mac: mac.to_owned(), index, ethernet, device }
     }
 
     #[test]
     fn a_card_goes_before_a_virtual_link_and_loopback_never_counts() {
-        let mut links = vec![link("lo", 1, false, false)];
+        let mut links = vec![link("00:00:00:00:00:00", 1, false, false)];
         assert_eq!(first_ethernet(links.clone()), None);
-        links.push(link("host0", 2, true, false));
-        assert_eq!(first_ethernet(links.clone()).unwrap(), "host0");
-        links.push(link("ens4", 9, true, true));
-        links.push(link("ens3", 5, true, true));
-        assert_eq!(first_ethernet(links).unwrap(), "ens3");
+        links.push(link("virtual", 2, true, false));
+        assert_eq!(first_ethernet(links.clone()).unwrap(), "virtual");
+        links.push(link("card 2", 9, true, true));
+        links.push(link("card 1", 5, true, true));
+        assert_eq!(first_ethernet(links).unwrap(), "card 1");
     }
 
     #[test]
     fn this_machine_has_a_loopback_link_that_is_no_ethernet() {
         let links = links(&Root::new("/"));
-        assert!(links.iter().any(|l| l.name == "lo" && !l.ethernet), "{links:?}");
+        assert!(links.iter().any(|l| l.mac == "00:00:00:00:00:00" && !l.ethernet), "{links:?}");
     }
 }
