@@ -71,10 +71,10 @@ fn base64(bytes: &[u8]) -> String {
     let mut out = String::new();
     for chunk in bytes.chunks(3) {
         let word = (0..3)
-            .fold(0u32, |word, at| word << 8 | chunk.get(at).map_or(0, |byte| u32::from(*byte)));
+            .fold(0u32, |word, at| (word << 8) | chunk.get(at).map_or(0, |byte| u32::from(*byte)));
         for at in 0..4 {
             let letter =
-                LETTERS.get((word >> (18 - 6 * at) & 63) as usize).copied().unwrap_or(b'=');
+                LETTERS.get(((word >> (18 - 6 * at)) & 63) as usize).copied().unwrap_or(b'=');
             out.push(if at <= chunk.len() { char::from(letter) } else { '=' });
         }
     }
