@@ -121,6 +121,14 @@ fn visit(
 pub fn pass(tree: &mut Tree, context: &Context<'_>) -> Result<(), AssembleError> {
     let loaded = Loaded::look(tree)?;
     let keep = &context.spec.image.kernel.keep_modules;
+    let builtin = tree.text(&format!("{}/modules.builtin", loaded.root)).unwrap_or_default();
+    for kept in keep {
+        let known = loaded.places.values().map(String::as_str).chain(builtin.lines());
+        if !known.into_iter().any(|place| is_kept(place, kept)) {
+            let reason = format!("keep_modules names {kept}, which this kernel does not have");
+            return Err(AssembleError::pass(PASS, reason));
+        }
+    }
     let wanted: Vec<String> = loaded
         .places
         .iter()
