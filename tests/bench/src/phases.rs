@@ -19,7 +19,7 @@ pub enum Phase {
     Initrd,
     /// systemd, until it starts Consul.
     Systemd,
-    /// Consul, until the node's own health is `passing` in its catalogue.
+    /// Consul, until its catalogue answers and has the node's own health as `passing`.
     Consul,
     /// The agent, until the role's checks are all `passing`.
     Role,
@@ -35,8 +35,9 @@ pub const EVERY: [Ending; 6] = [
     // The systemd of the root, not of an initrd: neither image has one there.
     (Phase::Initrd, " running in system mode ("),
     (Phase::Systemd, "Started consul.service"),
-    // The leader has seen the node's gossip and writes its health into the catalogue.
-    (Phase::Consul, "member joined, marking health alive"),
+    // The node leads its site of one. A new one is `passing` in its catalogue some hundredths of a second later; one that
+    // comes back finds itself there, and then no line is written that says so.
+    (Phase::Consul, "cluster leadership acquired"),
 ];
 
 /// What the agent adds to ours.

@@ -22,7 +22,7 @@ use crate::timed::{self, Took};
 /// Debian's essential packages come by themselves; these two make an initrd as an installed Debian has it.
 const BESIDE_OURS: [&str; 2] = ["initramfs-tools", "zstd"];
 
-const LIMIT: Duration = Duration::from_secs(300);
+const LIMIT: Duration = Duration::from_secs(600);
 
 /// What the stock side is built from.
 #[derive(Debug, Clone)]
