@@ -110,7 +110,13 @@ status=$(ballast-agent status --json) || exit 1
 case $status in *'"state": "passing"'*'"catalogue": "passing"'*) ;; *) ballast-agent status | head -n 10 | tail -n 4; exit 1;; esac
 "#;
 
-const BOOT_IS_GOOD: &str = "systemctl is-active ballast-gate.service boot-complete.target";
+/// Whether the gate has let the boot complete; if not, what keeps it.
+const BOOT_IS_GOOD: &str = r#"
+systemctl is-active ballast-gate.service boot-complete.target && exit 0
+ballast-agent status | tail -n 5
+journalctl --no-pager --output cat --lines 4 -u consul
+exit 1
+"#;
 
 /// Whether the peers see a node as gone: critical, or forgotten by Consul's autopilot, which removes dead servers.
 fn is_lost(view: &View, node: &str) -> bool {
