@@ -191,6 +191,7 @@ pub(crate) fn apply(root: &Root, spec: &Spec, bundle: &Bundle) -> Result<(), Err
         secrets: &bundle.secrets,
         acl: bundle.acl.as_ref(),
         certificates: [load("consul/ca.pem")?, load("consul/cert.pem")?, load("consul/key.pem")?],
+        consul_id: consul_id(root)?,
         link: Link::find(&bundle.node, root),
     })?;
     let owner = if root.is_live() { Some(plan::consul_ids(root, spec)?) } else { None };
@@ -201,6 +202,22 @@ pub(crate) fn apply(root: &Root, spec: &Spec, bundle: &Bundle) -> Result<(), Err
         node.name, node.site, node.role, bundle.node.network.address
     ));
     Ok(())
+}
+
+/// Consul's id of this node, drawn on the first boot.
+const CONSUL_ID: &str = "/var/lib/ballast/consul-node-id";
+
+/// Consul's id of this node. It lives and dies with the state partition: a server that lost its Raft log must come back
+/// as another one.
+fn consul_id(root: &Root) -> Result<String, Error> {
+    if let Some(bytes) = root.load(CONSUL_ID)? {
+        return Ok(String::from_utf8_lossy(&bytes).trim().to_owned());
+    }
+    // The kernel's random number generator, as a new UUID at every read: random(4).
+    let source = "/proc/sys/kernel/random/uuid";
+    let id = std::fs::read_to_string(source).map_err(Error::io("reading", source))?;
+    root::save(&root.at(CONSUL_ID), id.as_bytes(), 0o644, None)?;
+    Ok(id.trim().to_owned())
 }
 
 /// Removes what Consul kept of its checks' last answers: they are of the boot before, and would count as passing until

@@ -64,6 +64,8 @@ pub(crate) struct Inputs<'a> {
     pub(crate) acl: Option<&'a Acl>,
     /// `consul/ca.pem`, `consul/cert.pem`, `consul/key.pem`.
     pub(crate) certificates: [Vec<u8>; 3],
+    /// Consul's id of this node, a UUID.
+    pub(crate) consul_id: String,
     /// The link the address belongs on.
     pub(crate) link: Link,
 }
@@ -80,7 +82,7 @@ pub(crate) const LAST_FILE: &str = "/run/ballast/consul/agent.json";
 
 /// Plans what a node needs to become itself.
 pub(crate) fn plan(inputs: Inputs<'_>) -> Result<Plan, Error> {
-    let Inputs { spec, node, secrets, acl, certificates, link } = inputs;
+    let Inputs { spec, node, secrets, acl, certificates, consul_id, link } = inputs;
     let mut files = vec![
         network::link_file(node, &link),
         network::hosts_file(Some(node)),
@@ -96,7 +98,7 @@ pub(crate) fn plan(inputs: Inputs<'_>) -> Result<Plan, Error> {
         files.push(File::secret_of_consul(&format!("{CONSUL_TLS}/{name}"), bytes));
     }
     // Last, see LAST_FILE.
-    files.push(consul::agent_file(node, secrets, acl)?);
+    files.push(consul::agent_file(&consul_id, node, secrets, acl)?);
     Ok(Plan { host_name: node.node.name.clone(), files })
 }
 

@@ -199,6 +199,25 @@ fn the_firewall_is_closed_before_anything_is_read() {
 }
 
 #[test]
+fn a_node_keeps_its_consul_id_as_long_as_its_disk() {
+    let site = fixture::Site::new();
+    let id = |machine: &Machine| {
+        machine.give(&site.bundle("n1", ROLE)).boot().unwrap();
+        let config = fs::read(machine.at("/run/ballast/consul/agent.json")).unwrap();
+        let config: serde_json::Value = serde_json::from_slice(&config).unwrap();
+        config["node_id"].as_str().unwrap().to_owned()
+    };
+    let (machine, other) = (Machine::new(), Machine::new());
+    let first = id(&machine);
+    assert_eq!(first.len(), 36, "{first}");
+    // What a power cut leaves of Consul's own file.
+    fs::create_dir_all(machine.at("/var/lib/consul")).unwrap();
+    fs::write(machine.at("/var/lib/consul/node-id"), "").unwrap();
+    assert_eq!(id(&machine), first);
+    assert_ne!(id(&other), first);
+}
+
+#[test]
 fn what_consul_remembers_of_checks_before_the_boot_is_forgotten() {
     let (site, machine) = (fixture::Site::new(), Machine::new());
     fs::create_dir_all(machine.at("/var/lib/consul/checks/state")).unwrap();

@@ -10,16 +10,17 @@ use crate::error::Error;
 const SERVER_ROLE: &str = "consul-server";
 
 pub(super) fn agent_file(
+    id: &str,
     node: &NodeConfig,
     secrets: &Secrets,
     acl: Option<&Acl>,
 ) -> Result<File, Error> {
-    let text = serde_json::to_string_pretty(&agent(node, secrets, acl))
+    let text = serde_json::to_string_pretty(&agent(id, node, secrets, acl))
         .map_err(|source| Error::Json { path: LAST_FILE.into(), source })?;
     Ok(File::secret_of_consul(LAST_FILE, (text + "\n").into_bytes()))
 }
 
-fn agent(node: &NodeConfig, secrets: &Secrets, acl: Option<&Acl>) -> Value {
+fn agent(id: &str, node: &NodeConfig, secrets: &Secrets, acl: Option<&Acl>) -> Value {
     let server = node.node.role == SERVER_ROLE;
     let address = node.network.address.addr();
     let any = if address.is_ipv4() { "0.0.0.0" } else { "[::]" };
@@ -29,6 +30,8 @@ fn agent(node: &NodeConfig, secrets: &Secrets, acl: Option<&Acl>) -> Value {
     let mut config = json!({
         "server": server,
         "node_name": node.node.name,
+        // Consul's own file of it is not synced: a power cut soon after the first boot leaves it empty, and Consul down.
+        "node_id": id,
         "datacenter": node.node.datacenter,
         "primary_datacenter": primary,
         "domain": node.consul.domain,
