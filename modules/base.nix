@@ -285,6 +285,8 @@ final: {
     "systemd-resolved.service".enable = true;
     "systemd-networkd-wait-online.service".mask = true;
     "systemd-firstboot.service".mask = true;
+    # The cache of shared libraries is part of the image, and the program that writes it is not.
+    "ldconfig.service".mask = true;
     # The boot loader comes with the image and not from the running system, and an image's random seed would be everyone's.
     "systemd-boot-update.service".mask = true;
     "systemd-boot-random-seed.service".mask = true;

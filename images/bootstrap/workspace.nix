@@ -91,7 +91,8 @@ in
       sources = members ++ [ "clippy.toml" "images/debian.lock.json" ];
       commands = "check --workspace --all-targets --keep-going";
       RUSTC_WORKSPACE_WRAPPER = "${toolchain}/bin/clippy-driver";
-      CLIPPY_ARGS = "-Dwarnings__CLIPPY_HACKERY__";
+      # A short text may be collected from its parts; later clippys no longer mind.
+      CLIPPY_ARGS = "-Dwarnings__CLIPPY_HACKERY__-Aclippy::format_collect__CLIPPY_HACKERY__";
       passed = "clippy finds nothing";
     };
 

@@ -8,11 +8,12 @@ use std::process::{Command, Stdio};
 
 use nix::fcntl::{Flock, FlockArg};
 
-const PROGRAM: &str = env!("CARGO_BIN_EXE_ballast-machines");
+/// Cargo names it when it builds the test, and not when it only checks it.
+const PROGRAM: Option<&str> = option_env!("CARGO_BIN_EXE_ballast-machines");
 
 /// A run that sweeps, makes its directory, and ends because it was given no image.
 fn run_in(temporary: &Path) {
-    let mut command = Command::new(PROGRAM);
+    let mut command = Command::new(PROGRAM.unwrap());
     command.arg("boot").env("TMPDIR", temporary).stderr(Stdio::null());
     for given in ["BALLAST_IMAGE", "BALLAST_PARTS"] {
         command.env_remove(given);
@@ -38,8 +39,12 @@ fn the_sweeper_waits_for_the_runs_end_and_then_removes_all() {
     let dir = temporary.path().join("ballast-machines-run");
     fs::create_dir_all(dir.join("consul-1")).unwrap();
     fs::write(dir.join("consul-1/disk"), "data").unwrap();
-    let mut sweeper =
-        Command::new(PROGRAM).arg("sweep").arg(&dir).stdin(Stdio::piped()).spawn().unwrap();
+    let mut sweeper = Command::new(PROGRAM.unwrap())
+        .arg("sweep")
+        .arg(&dir)
+        .stdin(Stdio::piped())
+        .spawn()
+        .unwrap();
     let pipe = sweeper.stdin.take();
     assert!(dir.exists() && sweeper.try_wait().unwrap().is_none());
     drop(pipe);

@@ -181,7 +181,7 @@ impl Accounts {
 
     fn free(&self, name: &str) -> Result<u32, AssembleError> {
         let hash: [u8; 32] = Sha256::digest(name).into();
-        let start = hash.iter().take(4).fold(0_u32, |sum, byte| sum << 8 | u32::from(*byte));
+        let start = hash.iter().take(4).fold(0_u32, |sum, byte| (sum << 8) | u32::from(*byte));
         let count = FREE.end - FREE.start;
         (0..count)
             .map(|step| FREE.start + (start % count + step) % count)
