@@ -15,8 +15,8 @@ use crate::tree::{Kind, Node, Tree};
 
 /// Writes the tree to `to` and returns a digest of everything in it.
 ///
-/// Nothing is compressed: what travels is compressed as a whole, smaller than block by block, and where the CPU has
-/// instructions for SHA-256 the verified plain blocks boot as fast as compressed ones.
+/// Nothing is compressed: what travels is compressed as a whole, some per cent smaller than block by block. Where the
+/// CPU has instructions for SHA-256, booting from plain blocks was not measurably slower than from lz4hc ones.
 ///
 /// The file system's UUID comes from that digest: one tree, one image.
 ///
