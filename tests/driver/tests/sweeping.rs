@@ -3,17 +3,20 @@
 #![allow(clippy::unwrap_used, reason = "a panic in a test is its report")]
 
 use std::fs::{self, File};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use nix::fcntl::{Flock, FlockArg};
 
-/// Cargo names it when it builds the test, and not when it only checks it.
-const PROGRAM: Option<&str> = option_env!("CARGO_BIN_EXE_ballast-machines");
+/// The program, beside the directory of the test's own. Cargo's variable for it has a hyphen in its name, and a shell
+/// that stands between cargo and the compiler drops such a one.
+fn program() -> PathBuf {
+    std::env::current_exe().unwrap().ancestors().nth(2).unwrap().join("ballast-machines")
+}
 
 /// A run that sweeps, makes its directory, and ends because it was given no image.
 fn run_in(temporary: &Path) {
-    let mut command = Command::new(PROGRAM.unwrap());
+    let mut command = Command::new(program());
     command.arg("boot").env("TMPDIR", temporary).stderr(Stdio::null());
     for given in ["BALLAST_IMAGE", "BALLAST_PARTS"] {
         command.env_remove(given);
@@ -39,12 +42,8 @@ fn the_sweeper_waits_for_the_runs_end_and_then_removes_all() {
     let dir = temporary.path().join("ballast-machines-run");
     fs::create_dir_all(dir.join("consul-1")).unwrap();
     fs::write(dir.join("consul-1/disk"), "data").unwrap();
-    let mut sweeper = Command::new(PROGRAM.unwrap())
-        .arg("sweep")
-        .arg(&dir)
-        .stdin(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let mut sweeper =
+        Command::new(program()).arg("sweep").arg(&dir).stdin(Stdio::piped()).spawn().unwrap();
     let pipe = sweeper.stdin.take();
     assert!(dir.exists() && sweeper.try_wait().unwrap().is_none());
     drop(pipe);
