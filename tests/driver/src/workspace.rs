@@ -63,18 +63,46 @@ impl Drop for Workspace {
     }
 }
 
-/// The cgroup of the run that has this directory, below wherever the hierarchy is mounted.
-pub fn cgroup_of(dir: &Path) -> PathBuf {
-    let name = dir.file_name().unwrap_or_default();
-    dir.join(CGROUP_MOUNT).join(name)
+/// The directory of the run that this directory belongs to.
+fn run_of(dir: &Path) -> &Path {
+    let is_run = |dir: &&Path| {
+        dir.file_name().is_some_and(|name| name.to_string_lossy().starts_with(PREFIX))
+    };
+    dir.ancestors().find(is_run).unwrap_or(dir)
 }
 
-/// Mounts the cgroup hierarchy in the directory, for this process and its children alone.
+/// The cgroup of a stage that keeps its files in this directory, below wherever the hierarchy is mounted.
+///
+/// It is named by the run, which no other run is named like, and by the place within the run.
+pub fn cgroup_of(dir: &Path) -> PathBuf {
+    let run = run_of(dir);
+    let mut name = run.file_name().unwrap_or_default().to_os_string();
+    for part in dir.strip_prefix(run).unwrap_or(Path::new("")) {
+        name.push(".");
+        name.push(part);
+    }
+    run.join(CGROUP_MOUNT).join(name)
+}
+
+/// All cgroups of a run, where the hierarchy is mounted.
+fn cgroups_of_run(run: &Path) -> Result<Vec<PathBuf>> {
+    let name = run.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let mount = run.join(CGROUP_MOUNT);
+    let entries = fs::read_dir(&mount).map_err(Error::file("listing", &mount))?;
+    let paths = entries.filter_map(|entry| Some(entry.ok()?.path()));
+    let ours = |path: &PathBuf| {
+        let other = path.file_name().unwrap_or_default().to_string_lossy();
+        other.strip_prefix(&name).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+    };
+    Ok(paths.filter(ours).collect())
+}
+
+/// Mounts the cgroup hierarchy in the directory of the run, for this process and its children alone.
 ///
 /// # Errors
 /// Without the privilege to.
 pub fn mount_cgroups(dir: &Path) -> Result<()> {
-    let place = dir.join(CGROUP_MOUNT);
+    let place = run_of(dir).join(CGROUP_MOUNT);
     fs::create_dir_all(&place).map_err(Error::file("making", &place))?;
     unshare(CloneFlags::CLONE_NEWNS).map_err(Error::system("taking a mount namespace"))?;
     let none: Option<&str> = None;
@@ -95,7 +123,9 @@ pub fn sweep(dir: &Path) -> Result<()> {
     // Runs without privilege have no cgroup.
     if nix::unistd::geteuid().is_root() && dir.join(CGROUP_MOUNT).is_dir() {
         mount_cgroups(dir)?;
-        remove_cgroup(&cgroup_of(dir))?;
+        for cgroup in cgroups_of_run(dir)? {
+            remove_cgroup(&cgroup)?;
+        }
         nix::mount::umount(&dir.join(CGROUP_MOUNT)).map_err(Error::system("unmounting cgroup2"))?;
     }
     fs::remove_dir_all(dir).map_err(Error::file("removing", dir))
@@ -176,4 +206,34 @@ fn start_sweeper(dir: &Path, stdin: Stdio) -> Result<Child> {
 /// When the system does not say where it is.
 pub fn own_program() -> Result<PathBuf> {
     std::env::current_exe().map_err(Error::system("finding this program"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_two_runs_share_a_cgroup_though_their_parts_are_named_alike() {
+        let cgroup = |dir: &str| cgroup_of(Path::new(dir)).display().to_string();
+        let of_run = cgroup("/tmp/ballast-machines-a1");
+        assert_eq!(of_run, "/tmp/ballast-machines-a1/cgroup/ballast-machines-a1");
+        let of_part = cgroup("/tmp/ballast-machines-a1/idle");
+        assert_eq!(of_part, "/tmp/ballast-machines-a1/cgroup/ballast-machines-a1.idle");
+        assert!(cgroup("/tmp/ballast-machines-b2/idle").ends_with("/ballast-machines-b2.idle"));
+    }
+
+    #[test]
+    fn a_runs_cgroups_are_swept_with_those_of_its_parts_and_no_other_runs() {
+        let temporary = tempfile::tempdir().unwrap();
+        let run = temporary.path().join("ballast-machines-a1");
+        for name in ["a1", "a1.idle", "a12", "b2.idle"] {
+            let cgroup = run.join(CGROUP_MOUNT).join(format!("ballast-machines-{name}"));
+            fs::create_dir_all(cgroup).unwrap();
+        }
+        let mut swept = cgroups_of_run(&run).unwrap();
+        swept.sort();
+        let name = |path: &PathBuf| path.file_name().unwrap().to_str().unwrap().to_owned();
+        let names: Vec<String> = swept.iter().map(name).collect();
+        assert_eq!(names, ["ballast-machines-a1", "ballast-machines-a1.idle"]);
+    }
 }
