@@ -34,6 +34,8 @@ StandardError=null
 TTYPath=/dev/hvc0
 Restart=always
 RestartSec=0
+# It waits for words that will not come: nothing is lost when it is not waited for.
+TimeoutStopSec=2
 ";
 
 /// The credentials that make the machine open its shell.
