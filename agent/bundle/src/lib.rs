@@ -18,6 +18,7 @@
 mod acl;
 mod archive;
 mod certificates;
+mod database;
 mod document;
 mod error;
 mod manifest;
@@ -30,6 +31,10 @@ mod unpack;
 mod verify;
 
 pub use acl::{Acl, AclPolicy, AclToken};
+pub use database::{
+    Backup, Member, Observed, Postgres, PostgresSecrets, Redis, RedisSecrets, Repository,
+    is_identifier, is_password,
+};
 pub use document::{DocumentError, is_label, line_of, read_toml};
 pub use error::Error;
 pub use manifest::{Manifest, ManifestFile};

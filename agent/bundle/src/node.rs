@@ -3,9 +3,13 @@
 use std::fmt::Display;
 use std::net::IpAddr;
 
+use ballast_contract::Timings;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
+use crate::database::{
+    Member, Observed, Postgres, PostgresSecrets, Redis, RedisSecrets, is_password,
+};
 use crate::document::is_label;
 use crate::{Error, VERSION, read_toml};
 
@@ -24,6 +28,17 @@ pub struct NodeConfig {
     pub network: Network,
     /// Its Consul agent.
     pub consul: ConsulSettings,
+    /// What the site's availability comes to, with what the operator set by hand.
+    pub timings: Timings,
+    /// The PostgreSQL cluster it is a member of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub postgres: Option<Postgres>,
+    /// The Redis master's group it is a member of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub redis: Option<Redis>,
+    /// PostgreSQL clusters whose members this node watches: on their members and on Consul's servers.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub observed: Vec<Observed>,
     /// Settings of a role of the image author's own, handed to its units as `/run/ballast/settings.json`.
     #[serde(default, skip_serializing_if = "toml::Table::is_empty")]
     pub settings: toml::Table,
@@ -68,8 +83,6 @@ pub struct Network {
 pub struct ConsulSettings {
     /// Addresses of the data centre's servers, this node's own included on a server.
     pub servers: Vec<IpAddr>,
-    /// Consul's `raft_multiplier`, from the availability preset.
-    pub raft_multiplier: u8,
     /// Addresses of the other data centres' servers, for the WAN pool.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub wan_servers: Vec<IpAddr>,
@@ -104,6 +117,12 @@ pub struct Secrets {
     /// Copies the ACLs from the primary data centre (`acl.tokens.replication`): on servers of the other ones alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replication_token: Option<String>,
+    /// On members of a PostgreSQL cluster.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub postgres: Option<PostgresSecrets>,
+    /// On members of a Redis group.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub redis: Option<RedisSecrets>,
 }
 
 impl NodeConfig {
@@ -146,15 +165,33 @@ impl NodeConfig {
                 ));
             }
         }
-        let ConsulSettings { servers, raft_multiplier, primary_datacenter, domain, .. } =
-            &self.consul;
+        let ConsulSettings { servers, primary_datacenter, domain, .. } = &self.consul;
         if servers.is_empty() {
             return refuse("consul.servers is empty".to_owned());
         }
-        if !(1..=10).contains(raft_multiplier) {
-            return refuse(format!(
-                "consul.raft_multiplier {raft_multiplier} is not within 1 to 10"
-            ));
+        if let Err(refused) = self.timings.validate() {
+            return refuse(refused.to_string());
+        }
+        let member = |members: &[Member]| {
+            members.iter().any(|m| m.name == *name && m.address == address.addr())
+        };
+        if let Some(postgres) = &self.postgres {
+            postgres.validate().map_err(|reason| Error::Content { file: NODE, reason })?;
+            if !member(&postgres.members) {
+                return refuse(format!(
+                    "postgres.members does not hold {name:?} at {}",
+                    address.addr()
+                ));
+            }
+        }
+        if let Some(redis) = &self.redis {
+            redis.validate().map_err(|reason| Error::Content { file: NODE, reason })?;
+            if !member(&redis.members) {
+                return refuse(format!(
+                    "redis.members does not hold {name:?} at {}",
+                    address.addr()
+                ));
+            }
         }
         if let Some(name) = primary_datacenter.as_deref().filter(|name| !is_label(name)) {
             return refuse(format!(
@@ -183,7 +220,8 @@ impl Secrets {
     /// Reads and checks `secrets.json`.
     pub(crate) fn read(bytes: &[u8]) -> Result<Self, Error> {
         let secrets: Self = read_secret(SECRETS, bytes)?;
-        let Self { gossip_key, agent_token, dns_token, replication_token } = &secrets;
+        let Self { gossip_key, agent_token, dns_token, replication_token, postgres, redis } =
+            &secrets;
         if !is_gossip_key(gossip_key) {
             let reason = "gossip_key is not 32 bytes in base64".to_owned();
             return Err(Error::Content { file: SECRETS, reason });
@@ -191,6 +229,19 @@ impl Secrets {
         refuse_tokens(SECRETS, "agent_token", [agent_token])?;
         refuse_tokens(SECRETS, "dns_token", [dns_token])?;
         refuse_tokens(SECRETS, "replication_token", replication_token)?;
+        refuse_tokens(
+            SECRETS,
+            "postgres.patroni_token",
+            postgres.iter().map(|p| &p.patroni_token),
+        )?;
+        let passwords = postgres.iter().flat_map(PostgresSecrets::passwords);
+        let passwords = passwords.chain(redis.iter().flat_map(RedisSecrets::passwords));
+        for (key, password) in passwords {
+            if !is_password(password) {
+                let reason = format!("{key} is not a password of 20 to 128 letters and digits");
+                return Err(Error::Content { file: SECRETS, reason });
+            }
+        }
         Ok(secrets)
     }
 }

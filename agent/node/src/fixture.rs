@@ -8,7 +8,9 @@ use ballast_bundle::{
     Acl, AclPolicy, AclToken, ConsulSettings, Contents, Identity, Network, NodeConfig, Secrets,
     pack,
 };
-use ballast_contract::{Check, CheckKind, Image, Kernel, Partitions, Role, Spec, Units};
+use ballast_contract::{
+    Availability, Check, CheckKind, Image, Kernel, Partitions, Role, Spec, Units,
+};
 use ed25519_dalek::SigningKey;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, SanType};
 
@@ -61,11 +63,14 @@ impl Site {
             },
             consul: ConsulSettings {
                 servers,
-                raft_multiplier: 1,
                 wan_servers: vec![],
                 primary_datacenter: None,
                 domain: "consul".into(),
             },
+            timings: Availability::Fast.timings(),
+            postgres: None,
+            redis: None,
+            observed: vec![],
             settings: toml::Table::new(),
         };
         let key = KeyPair::generate().unwrap();
@@ -78,6 +83,8 @@ impl Site {
                 agent_token: uuid(0xa0 + number),
                 dns_token: uuid(0xd0),
                 replication_token: None,
+                postgres: None,
+                redis: None,
             },
             acl: (role == "consul-server").then(acl),
             ca_pem: self.ca_pem.clone(),

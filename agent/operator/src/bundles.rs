@@ -151,7 +151,6 @@ fn node_config(cluster: &Cluster, node: &Node) -> NodeConfig {
         },
         consul: ConsulSettings {
             servers: servers(&node.datacenter),
-            raft_multiplier: cluster.availability.timings().raft_multiplier,
             // Only servers take part in the WAN pool.
             wan_servers: others
                 .filter(|_| node.is_server())
@@ -160,6 +159,10 @@ fn node_config(cluster: &Cluster, node: &Node) -> NodeConfig {
             primary_datacenter: federated.then(|| cluster.primary().to_owned()),
             domain: cluster.domain.clone(),
         },
+        timings: cluster.availability.timings(),
+        postgres: None,
+        redis: None,
+        observed: Vec::new(),
         settings: node.settings.clone(),
     }
 }
@@ -170,6 +173,8 @@ fn secrets(site: &SiteSecrets, tokens: &crate::state::NodeTokens) -> ballast_bun
         agent_token: tokens.agent.secret_id.clone(),
         dns_token: tokens.dns.secret_id.clone(),
         replication_token: tokens.replication.as_ref().map(|t| t.secret_id.clone()),
+        postgres: None,
+        redis: None,
     }
 }
 

@@ -442,7 +442,7 @@ fn data_centres_are_joined_by_their_servers() {
     for bundle in [&north, &south, &cache] {
         assert_eq!(bundle.node.consul.primary_datacenter.as_deref(), Some("north"));
         assert_eq!(bundle.node.consul.domain, "site.example");
-        assert_eq!(bundle.node.consul.raft_multiplier, 5);
+        assert_eq!(bundle.node.timings.raft_multiplier, 5);
         assert_eq!(bundle.node.network.site.len(), 2);
         assert!(bundle.secrets.gossip_key == north.secrets.gossip_key);
     }

@@ -8,7 +8,7 @@ mod image;
 pub mod paths;
 mod refuse;
 
-pub use availability::{Availability, Timings};
+pub use availability::{Availability, Durability, Timings};
 pub use check::{Check, CheckKind, NODE_CHECK};
 pub use image::{
     File, Group, Image, Kernel, Link, Opened, Partitions, Port, Protocol, Role, Spec, Units, User,

@@ -103,7 +103,22 @@ address = "10.0.0.11/24"
 site = ["10.0.0.0/24"]
 [consul]
 servers = ["10.0.0.2"]
+[timings]
 raft_multiplier = 1
+dns_max_stale_secs = 5
+ttl_secs = 30
+loop_wait_secs = 5
+retry_timeout_secs = 10
+primary_start_timeout_secs = 15
+watchdog_margin_secs = 5
+peer_interval_ms = 250
+peer_misses = 8
+peer_window_ms = 2000
+sentinel_down_after_ms = 2000
+sentinel_failover_timeout_ms = 30000
+sentinel_ask_period_ms = 500
+min_replicas_max_lag_secs = 10
+role_interval_ms = 500
 "#,
     )
     .unwrap()
@@ -115,6 +130,8 @@ fn secrets() -> Secrets {
         agent_token: "00000000-0000-4000-8000-000000000001".to_owned(),
         dns_token: "00000000-0000-4000-8000-000000000002".to_owned(),
         replication_token: None,
+        postgres: None,
+        redis: None,
     }
 }
 

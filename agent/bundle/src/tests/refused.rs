@@ -205,7 +205,7 @@ fn a_wrong_type_is_refused_with_file_line_and_key() {
         replace(files, "node.toml", "raft_multiplier = 1", "raft_multiplier = \"1 s\"")
     });
     assert!(
-        text.starts_with("node.toml:15: `raft_multiplier`: invalid type: string \"1 s\""),
+        text.starts_with("node.toml:17: `raft_multiplier`: invalid type: string \"1 s\""),
         "{text}"
     );
 }
@@ -216,7 +216,7 @@ fn a_value_out_of_range_is_refused() {
         (
             "raft_multiplier = 1",
             "raft_multiplier = 11",
-            "node.toml: consul.raft_multiplier 11 is not within",
+            "node.toml: timings.raft_multiplier: 11 is not within",
         ),
         (
             "name = \"db-1\"",

@@ -89,7 +89,7 @@ fn unpacked_files_are_their_owners_alone() {
 fn unpacking_twice_changes_nothing() {
     let root = tempfile::tempdir().unwrap();
     let site = Site::new(1);
-    let [one, two] = [1, 2].map(|m| site.bundle(|c| c.node.consul.raft_multiplier = m));
+    let [one, two] = [1, 2].map(|m| site.bundle(|c| c.node.timings.raft_multiplier = m));
     for bytes in [&one, &two] {
         unpack(&verify(bytes, &expectation()).ok().unwrap(), root.path()).unwrap();
     }
@@ -103,7 +103,7 @@ fn the_last_two_generations_are_kept() {
     let root = tempfile::tempdir().unwrap();
     let site = Site::new(1);
     let digests = [1, 2, 3].map(|multiplier| {
-        let bytes = site.bundle(|c| c.node.consul.raft_multiplier = multiplier);
+        let bytes = site.bundle(|c| c.node.timings.raft_multiplier = multiplier);
         let bundle = verify(&bytes, &expectation()).ok().unwrap();
         unpack(&bundle, root.path()).unwrap();
         bundle.digest
@@ -119,7 +119,7 @@ fn a_failure_leaves_the_last_good_generation() {
     let root = tempfile::tempdir().unwrap();
     let site = Site::new(1);
     let [old, new] = [1, 2].map(|multiplier| {
-        let bytes = site.bundle(|c| c.node.consul.raft_multiplier = multiplier);
+        let bytes = site.bundle(|c| c.node.timings.raft_multiplier = multiplier);
         verify(&bytes, &expectation()).ok().unwrap()
     });
     unpack(&old, root.path()).unwrap();

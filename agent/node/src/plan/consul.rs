@@ -78,9 +78,11 @@ fn agent(id: &str, node: &NodeConfig, secrets: &Secrets, acl: Option<&Acl>) -> V
         "skip_leave_on_interrupt": true,
         "rejoin_after_leave": true,
 
-        "performance": { "raft_multiplier": node.consul.raft_multiplier },
+        "performance": { "raft_multiplier": node.timings.raft_multiplier },
         // An answer older than this is not given: by default a minority side would name the old primary for ten years.
-        "dns_config": { "allow_stale": true, "max_stale": "10s" },
+        "dns_config": {
+            "allow_stale": true, "max_stale": format!("{}s", node.timings.dns_max_stale_secs),
+        },
 
         // What is not used cannot be attacked.
         "ui": false,
