@@ -28,7 +28,7 @@ const NODE: &str = "ballast.node";
 pub(crate) fn boot(root: &Root, credentials: Option<&Path>) -> Result<(), Error> {
     // First of all: whatever goes wrong below, nothing is open.
     for file in plan::closed_plan() {
-        plan::apply_file(root, &file, None)?;
+        plan::apply_file(root, &file)?;
     }
     forget_check_states(root)?;
 
@@ -194,8 +194,7 @@ pub(crate) fn apply(root: &Root, spec: &Spec, bundle: &Bundle) -> Result<(), Err
         consul_id: consul_id(root)?,
         link: Link::find(&bundle.node, root),
     })?;
-    let owner = if root.is_live() { Some(plan::consul_ids(root, spec)?) } else { None };
-    plan.apply(root, owner)?;
+    plan.apply(root, spec)?;
     let node = &bundle.node.node;
     log::info(&format!(
         "this is node {} of site {}, role {}, address {}",

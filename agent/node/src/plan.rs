@@ -33,17 +33,20 @@ pub(crate) struct File {
 pub(crate) enum Owner {
     /// Root.
     Root,
-    /// The account that Consul's agent runs as.
-    Consul,
+    /// The account of this name, from the spec or Debian's own.
+    Account(&'static str),
 }
+
+/// The account that Consul's agent runs as.
+pub(crate) const CONSUL: Owner = Owner::Account("consul");
 
 impl File {
     fn public(path: &str, text: String) -> Self {
         Self { path: path.to_owned(), bytes: text.into_bytes(), mode: 0o644, owner: Owner::Root }
     }
 
-    fn secret_of_consul(path: &str, bytes: Vec<u8>) -> Self {
-        Self { path: path.to_owned(), bytes, mode: 0o600, owner: Owner::Consul }
+    fn secret_of(owner: Owner, path: &str, bytes: Vec<u8>) -> Self {
+        Self { path: path.to_owned(), bytes, mode: 0o600, owner }
     }
 }
 
@@ -95,7 +98,7 @@ pub(crate) fn plan(inputs: Inputs<'_>) -> Result<Plan, Error> {
         files.push(File::public(SETTINGS, text + "\n"));
     }
     for (name, bytes) in ["ca.pem", "cert.pem", "key.pem"].into_iter().zip(certificates) {
-        files.push(File::secret_of_consul(&format!("{CONSUL_TLS}/{name}"), bytes));
+        files.push(File::secret_of(CONSUL, &format!("{CONSUL_TLS}/{name}"), bytes));
     }
     // Last, see LAST_FILE.
     files.push(consul::agent_file(&consul_id, node, secrets, acl)?);
@@ -107,9 +110,14 @@ impl Plan {
     ///
     /// # Errors
     /// What could not be written.
-    pub(crate) fn apply(&self, root: &Root, consul: Option<(u32, u32)>) -> Result<(), Error> {
+    pub(crate) fn apply(&self, root: &Root, spec: &Spec) -> Result<(), Error> {
         for file in &self.files {
-            apply_file(root, file, consul)?;
+            let owner = match file.owner {
+                Owner::Account(name) if root.is_live() => Some(account_ids(root, spec, name)?),
+                // Below another root nobody can be given anything.
+                _ => None,
+            };
+            root::save(&root.at(&file.path), &file.bytes, file.mode, owner)?;
         }
         if root.is_live() {
             nix::unistd::sethostname(&self.host_name).map_err(|error| Error::HostName {
@@ -121,24 +129,15 @@ impl Plan {
     }
 }
 
-/// Writes one file, unless it is there already as it shall be.
-pub(crate) fn apply_file(
-    root: &Root,
-    file: &File,
-    consul: Option<(u32, u32)>,
-) -> Result<(), Error> {
-    let owner = match file.owner {
-        Owner::Root => None,
-        Owner::Consul => consul,
-    };
-    root::save(&root.at(&file.path), &file.bytes, file.mode, owner)
+/// Writes one file of root's, unless it is there already as it shall be.
+pub(crate) fn apply_file(root: &Root, file: &File) -> Result<(), Error> {
+    root::save(&root.at(&file.path), &file.bytes, file.mode, None)
 }
 
-/// The ids of the account that Consul's agent runs as, from the spec or, below the root, from Debian's accounts.
-pub(crate) fn consul_ids(root: &Root, spec: &Spec) -> Result<(u32, u32), Error> {
-    const NAME: &str = "consul";
+/// An account's user and group ids, from the spec or, below the root, from Debian's accounts.
+fn account_ids(root: &Root, spec: &Spec, account: &str) -> Result<(u32, u32), Error> {
     let group = |name: &str| spec.image.groups.iter().find(|g| g.name == name).map(|g| g.gid);
-    let declared = spec.image.users.iter().find(|u| u.name == NAME);
+    let declared = spec.image.users.iter().find(|u| u.name == account);
     if let Some((uid, gid)) = declared.and_then(|u| Some((u.uid, group(&u.group)?))) {
         return Ok((uid, gid));
     }
@@ -148,10 +147,10 @@ pub(crate) fn consul_ids(root: &Root, spec: &Spec) -> Result<(u32, u32), Error> 
         .find_map(|line| {
             let mut fields = line.split(':');
             let ids = |f: Option<&str>| f.and_then(|id| id.parse().ok());
-            (fields.next() == Some(NAME))
+            (fields.next() == Some(account))
                 .then(|| Some((ids(fields.nth(1))?, ids(fields.next())?)))?
         })
-        .ok_or_else(|| Error::NoUser { name: NAME.to_owned() })
+        .ok_or_else(|| Error::NoUser { name: account.to_owned() })
 }
 
 /// What stands there before anything is known: a firewall that opens nothing, and no name but this machine's own.

@@ -3,7 +3,7 @@
 use ballast_bundle::{Acl, NodeConfig, Secrets};
 use serde_json::{Value, json};
 
-use super::{CONSUL_TLS, File, LAST_FILE};
+use super::{CONSUL, CONSUL_TLS, File, LAST_FILE};
 use crate::error::Error;
 
 /// The name that makes a Consul agent a server; every other role runs a client.
@@ -17,7 +17,7 @@ pub(super) fn agent_file(
 ) -> Result<File, Error> {
     let text = serde_json::to_string_pretty(&agent(id, node, secrets, acl))
         .map_err(|source| Error::Json { path: LAST_FILE.into(), source })?;
-    Ok(File::secret_of_consul(LAST_FILE, (text + "\n").into_bytes()))
+    Ok(File::secret_of(CONSUL, LAST_FILE, (text + "\n").into_bytes()))
 }
 
 fn agent(id: &str, node: &NodeConfig, secrets: &Secrets, acl: Option<&Acl>) -> Value {
