@@ -141,6 +141,7 @@ pub fn init() -> Result<()> {
         mount(Some(kind), place, Some(kind), MsFlags::empty(), none)
             .map_err(Error::system(format!("mounting {kind} on {place}")))?;
     }
+    provide_machine_id(notes)?;
     println!("{READY}");
     loop {
         children.wait().map_err(Error::system("waiting for SIGCHLD"))?;
@@ -150,6 +151,26 @@ pub fn init() -> Result<()> {
             }
         }
     }
+}
+
+/// Gives the stage a machine id where the host has none, as in a bare container: nspawn makes links' addresses from it.
+/// It is laid over the stage's `/etc` from the tmpfs at `notes`, so the host's stays as it is.
+fn provide_machine_id(notes: &str) -> Result<()> {
+    const MACHINE_ID: &str = "b4115700b4115700b4115700b4115700";
+    let known = fs::read_to_string("/etc/machine-id").is_ok_and(|id| id.trim().len() == 32);
+    if known {
+        return Ok(());
+    }
+    let folder = |name: &str| format!("{notes}/ballast-{name}");
+    let (upper, work) = (folder("upper"), folder("work"));
+    for path in [&upper, &work] {
+        fs::create_dir(path).map_err(Error::file("making", path))?;
+    }
+    let id = format!("{upper}/machine-id");
+    fs::write(&id, MACHINE_ID).map_err(Error::file("writing", &id))?;
+    let layers = format!("lowerdir=/etc,upperdir={upper},workdir={work}");
+    mount(Some("overlay"), "/etc", Some("overlay"), MsFlags::empty(), Some(layers.as_str()))
+        .map_err(Error::system("laying a machine id over /etc"))
 }
 
 fn die_with_parent() -> Result<()> {
