@@ -5,6 +5,7 @@
 mod acl;
 mod agent;
 mod health;
+mod kv;
 mod status;
 
 use std::net::SocketAddr;
@@ -46,11 +47,20 @@ pub(crate) struct Consul {
 /// An answer's body and its index (`X-Consul-Index`), for blocking queries.
 struct Reply {
     what: String,
+    status: StatusCode,
     body: Bytes,
     index: u64,
 }
 
 impl Reply {
+    fn successful(self) -> Result<Self, Error> {
+        if self.status.is_success() {
+            return Ok(self);
+        }
+        let text = String::from_utf8_lossy(&self.body).trim().chars().take(200).collect();
+        Err(Error::Status { what: self.what, status: self.status, text })
+    }
+
     fn json<T: DeserializeOwned>(&self) -> Result<T, Error> {
         serde_json::from_slice(&self.body)
             .map_err(|source| Error::Json { what: self.what.clone(), source })
@@ -89,6 +99,17 @@ impl Consul {
         body: Bytes,
         deadline: Duration,
     ) -> Result<Reply, Error> {
+        self.ask_any(method, path, body, deadline).await?.successful()
+    }
+
+    /// Asks, and takes any answer for one.
+    async fn ask_any(
+        &self,
+        method: Method,
+        path: &str,
+        body: Bytes,
+        deadline: Duration,
+    ) -> Result<Reply, Error> {
         let what = format!("{method} {path}");
         match tokio::time::timeout(deadline, self.exchange(method, path, body, &what)).await {
             Ok(result) => result,
@@ -112,12 +133,13 @@ impl Consul {
         let url = || http::Error::Url { url: path.to_owned() };
         let request = request.body(Full::new(body)).map_err(|_| failed(url()))?;
         let reply = http::send(&address, request).await.map_err(failed)?;
-        if !reply.status.is_success() {
-            let text = String::from_utf8_lossy(&reply.body).trim().chars().take(200).collect();
-            return Err(Error::Status { what: what.to_owned(), status: reply.status, text });
-        }
         let index = reply.headers.get("X-Consul-Index").and_then(|v| v.to_str().ok()?.parse().ok());
-        Ok(Reply { what: what.to_owned(), body: reply.body, index: index.unwrap_or(0) })
+        Ok(Reply {
+            what: what.to_owned(),
+            status: reply.status,
+            body: reply.body,
+            index: index.unwrap_or(0),
+        })
     }
 }
 

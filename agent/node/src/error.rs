@@ -47,6 +47,8 @@ pub(crate) enum Error {
     StatusText { address: SocketAddr, source: serde_json::Error },
     #[error("the role is not healthy after {waited_secs} s: {closed}")]
     Unhealthy { waited_secs: u64, closed: String },
+    #[error("reading the bundle's certificates")]
+    Certificates { source: Box<dyn std::error::Error + Send + Sync> },
     #[error("user {name:?} is in no image: neither the spec nor /etc/passwd has it")]
     NoUser { name: String },
 }

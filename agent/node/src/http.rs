@@ -1,9 +1,17 @@
-//! One exchange over plain HTTP/1.1, on a connection of its own: on loopback that costs less than keeping one well.
+//! One exchange over HTTP/1.1, plain or over TLS, on a connection of its own: that costs less than keeping one well.
 
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use ballast_bundle::Bundle;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Bytes;
 use hyper::{HeaderMap, Request, StatusCode, Uri, header};
 use hyper_util::rt::TokioIo;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::{ClientConfig, RootCertStore};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
 /// Why there is no answer.
@@ -15,6 +23,40 @@ pub(crate) enum Error {
     Connect { address: String, source: std::io::Error },
     #[error("exchanging HTTP with {address}")]
     Exchange { address: String, source: Box<dyn std::error::Error + Send + Sync> },
+}
+
+/// Whom this node trusts and what it shows of itself: its bundle's one authority and one certificate.
+#[derive(Clone)]
+pub(crate) struct Tls(Arc<ClientConfig>);
+
+impl Tls {
+    /// # Errors
+    /// The bundle's certificates cannot be used.
+    pub(crate) fn new(bundle: &Bundle) -> Result<Self, crate::error::Error> {
+        let wrong = |source: Box<dyn std::error::Error + Send + Sync>| {
+            crate::error::Error::Certificates { source }
+        };
+        let file = |name: &str| {
+            let found = bundle.files().iter().find(|(path, _)| path == name);
+            found.map_or(&[][..], |(_, bytes)| bytes.as_slice())
+        };
+        let mut roots = RootCertStore::empty();
+        for authority in CertificateDer::pem_slice_iter(file("consul/ca.pem")) {
+            let authority = authority.map_err(|e| wrong(e.into()))?;
+            roots.add(authority).map_err(|e| wrong(e.into()))?;
+        }
+        let own = CertificateDer::pem_slice_iter(file("consul/cert.pem"))
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(|e| wrong(e.into()))?;
+        let key =
+            PrivateKeyDer::from_pem_slice(file("consul/key.pem")).map_err(|e| wrong(e.into()))?;
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .and_then(|b| b.with_root_certificates(roots).with_client_auth_cert(own, key))
+            .map_err(|e| wrong(e.into()))?;
+        Ok(Self(Arc::new(config)))
+    }
 }
 
 /// What was answered.
@@ -39,7 +81,34 @@ pub(crate) async fn get(url: &str) -> Result<Reply, Error> {
 }
 
 /// Sends one request to `host:port` and reads the whole answer. The caller sets the deadline.
-pub(crate) async fn send(address: &str, mut request: Request<Full<Bytes>>) -> Result<Reply, Error> {
+pub(crate) async fn send(address: &str, request: Request<Full<Bytes>>) -> Result<Reply, Error> {
+    let stream = TcpStream::connect(address)
+        .await
+        .map_err(|source| Error::Connect { address: address.to_owned(), source })?;
+    send_on(stream, address, request).await
+}
+
+/// The same over TLS, to a server whose certificate names this address. The caller sets the deadline.
+pub(crate) async fn send_tls(
+    address: SocketAddr,
+    name: IpAddr,
+    tls: &Tls,
+    request: Request<Full<Bytes>>,
+) -> Result<Reply, Error> {
+    let connect = |source| Error::Connect { address: address.to_string(), source };
+    let stream = TcpStream::connect(address).await.map_err(connect)?;
+    let stream = tokio_rustls::TlsConnector::from(tls.0.clone())
+        .connect(ServerName::IpAddress(name.into()), stream)
+        .await
+        .map_err(connect)?;
+    send_on(stream, &address.to_string(), request).await
+}
+
+async fn send_on(
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+    address: &str,
+    mut request: Request<Full<Bytes>>,
+) -> Result<Reply, Error> {
     let broken = |source: Box<dyn std::error::Error + Send + Sync>| Error::Exchange {
         address: address.to_owned(),
         source,
@@ -48,9 +117,6 @@ pub(crate) async fn send(address: &str, mut request: Request<Full<Bytes>>) -> Re
     request.headers_mut().insert(header::HOST, host);
     request.headers_mut().insert(header::CONNECTION, header::HeaderValue::from_static("close"));
 
-    let stream = TcpStream::connect(address)
-        .await
-        .map_err(|source| Error::Connect { address: address.to_owned(), source })?;
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
         .await
         .map_err(|e| broken(e.into()))?;

@@ -7,6 +7,7 @@ mod agree;
 mod boot;
 mod bootloader;
 mod consul;
+mod database;
 mod error;
 #[cfg(test)]
 mod fixture;
@@ -15,7 +16,9 @@ mod http;
 mod log;
 mod metrics;
 mod plan;
+mod postgres;
 mod probe;
+mod role;
 mod root;
 mod run;
 mod serve;

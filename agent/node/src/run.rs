@@ -18,9 +18,11 @@ pub(crate) use view::{CheckView, ConsulView, View};
 use crate::acl;
 use crate::boot;
 use crate::consul::Consul;
+use crate::database;
 use crate::error::Error;
 use crate::log;
 use crate::probe::Asker;
+use crate::role::RoleView;
 use crate::root::Root;
 use crate::serve;
 use crate::state::{Answer, Event, State, event};
@@ -65,7 +67,12 @@ pub(crate) async fn run(places: Places, stop: impl Future<Output = ()>) -> Resul
     for (index, check) in spec.role.checks.iter().enumerate() {
         tokio::spawn(duties::ask(asker.clone(), check.clone(), index, answers.clone()));
     }
-    let service = spec.role.service.clone();
+    let mut roles = database::start(&bundle, places.consul)?;
+    if let Some(roles) = &roles {
+        tokio::spawn(duties::register_role(consul.clone(), roles.clone()));
+    }
+    let node_service = roles.as_ref().map(|_| database::NODE_SERVICE.to_owned());
+    let service = spec.role.service.clone().or(node_service);
     let agreeing =
         tokio::spawn(duties::agree(consul.clone(), service, views.clone(), consul_view.clone()));
     tokio::spawn(duties::follow_catalogue(consul, bundle.node.node.name.clone(), consul_view));
@@ -107,6 +114,9 @@ pub(crate) async fn run(places: Places, stop: impl Future<Output = ()>) -> Resul
                 let seen = consul_views.borrow_and_update().clone();
                 view.send_if_modified(|view| { let changed = view.consul != seen; view.consul = seen; changed });
             }
+            Some(role) = next(&mut roles) => {
+                view.send_if_modified(|view| { let changed = view.database.as_ref() != Some(&role); view.database = Some(role); changed });
+            }
         }
     }
 
@@ -120,6 +130,13 @@ pub(crate) async fn run(places: Places, stop: impl Future<Output = ()>) -> Resul
         );
     }
     Ok(())
+}
+
+/// The role of the node's database, whenever it is another; never where it has none.
+async fn next(roles: &mut Option<watch::Receiver<RoleView>>) -> Option<RoleView> {
+    let Some(receiver) = roles else { return std::future::pending().await };
+    receiver.changed().await.ok()?;
+    Some(receiver.borrow_and_update().clone())
 }
 
 fn checks(spec: &Spec) -> Vec<Checked> {

@@ -1,6 +1,6 @@
 //! `/v1/agent`: services and checks of the local agent.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -8,18 +8,31 @@ use serde_json::{Value, json};
 
 use super::{Consul, Error, escape};
 use crate::agree::{Change, Seen, Wanted, is_ours};
+use crate::role::{self, Registered, RoleView, SeenRole};
 
 /// How long Consul believes an answer: an agent that is gone makes its node critical after this.
 pub(crate) const TIME_TO_LIVE: Duration = Duration::from_secs(30);
 
+/// How long Consul believes a database node's word on its role: shorter, for a primary that was lost must not stay one in
+/// DNS, and long enough for an agent that is started again.
+const ROLE_TIME_TO_LIVE: Duration = Duration::from_secs(15);
+
 /// The service metadata that marks what is ours.
 const MARK: &str = "ballast";
+/// The service metadata that marks the service of a database role.
+const ROLE_MARK: &str = "ballast_role";
+/// The id of that service's check.
+const ROLE_CHECK: &str = "ballast-role";
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct Service {
     #[serde(default)]
-    meta: HashMap<String, String>,
+    meta: BTreeMap<String, String>,
+    #[serde(default)]
+    tags: Vec<String>,
+    #[serde(default)]
+    port: u16,
 }
 
 #[derive(Deserialize)]
@@ -74,6 +87,55 @@ impl Consul {
             Change::Tell(id, answer) => {
                 let body = json!({ "Status": answer.health, "Output": answer.output });
                 self.put(&format!("/v1/agent/check/update/{}", escape(id)), &body).await?
+            }
+        };
+        Ok(())
+    }
+
+    /// What the local agent holds of the database role.
+    pub(crate) async fn seen_role(&self) -> Result<SeenRole, Error> {
+        let services: BTreeMap<String, Service> = self.get("/v1/agent/services").await?.json()?;
+        let checks: BTreeMap<String, Check> = self.get("/v1/agent/checks").await?.json()?;
+        let registered = |(id, mut service): (String, Service)| {
+            service.meta.remove(ROLE_MARK)?;
+            let Service { meta, tags, port } = service;
+            Some((id, Registered { port, tags, meta }))
+        };
+        Ok(SeenRole {
+            services: services.into_iter().filter_map(registered).collect(),
+            check_of: checks.get(ROLE_CHECK).map(|check| check.service_id.clone()),
+        })
+    }
+
+    /// Tells the local agent one thing about the database role.
+    pub(crate) async fn tell_role(
+        &self,
+        wanted: &RoleView,
+        change: &role::Change,
+    ) -> Result<(), Error> {
+        let RoleView { service, port, tags, meta, answer } = wanted;
+        match change {
+            role::Change::Forget(id) => {
+                self.put(&format!("/v1/agent/service/deregister/{}", escape(id)), &json!(null))
+                    .await?
+            }
+            role::Change::Register => {
+                let mut meta = meta.clone();
+                meta.insert(ROLE_MARK.to_owned(), "1".to_owned());
+                // The role was proven before it is registered: a check that starts as critical would keep a new primary
+                // out of DNS until the next round. One that Consul has already keeps its status.
+                let body = json!({
+                    "ID": service, "Name": service, "Port": port, "Tags": tags, "Meta": meta,
+                    "Checks": [{
+                        "CheckID": ROLE_CHECK, "Name": format!("role in {service}"),
+                        "TTL": format!("{}s", ROLE_TIME_TO_LIVE.as_secs()), "Status": answer.health,
+                    }],
+                });
+                self.put("/v1/agent/service/register", &body).await?
+            }
+            role::Change::Tell => {
+                let body = json!({ "Status": answer.health, "Output": answer.output });
+                self.put(&format!("/v1/agent/check/update/{ROLE_CHECK}"), &body).await?
             }
         };
         Ok(())

@@ -12,7 +12,7 @@ use crate::state::Health;
 
 /// A place in Consul's history (`X-Consul-Index`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) struct Index(u64);
+pub(crate) struct Index(pub(super) u64);
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]

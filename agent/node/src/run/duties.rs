@@ -14,10 +14,15 @@ use crate::consul::{Consul, Error, Index};
 use crate::error::chain;
 use crate::log;
 use crate::probe::{Asker, probe};
+use crate::role::{self, RoleView};
 use crate::state::{Answer, Health, State};
 
 /// Between two rounds with Consul when nothing changes: a third of the checks' time to live, so that two may fail.
 const ROUND: Duration = Duration::from_secs(10);
+/// Between two rounds with Consul about a database role: a third of its check's time to live.
+const ROLE_ROUND: Duration = Duration::from_secs(5);
+/// How long metadata of a role may wait before Consul hears of it.
+const META_PAUSE: Duration = Duration::from_secs(2);
 /// The first and the longest pause after a round that failed: on loopback a try costs next to nothing, and each second
 /// of pause is a second in which a node that has recovered still looks ill.
 const FIRST_RETRY: Duration = Duration::from_millis(500);
@@ -116,6 +121,65 @@ async fn agree_once(consul: &Consul, wanted: &Wanted) -> Result<(), Error> {
     let seen = consul.seen().await?;
     for change in changes(wanted, &seen) {
         consul.tell(wanted, &change).await?;
+    }
+    Ok(())
+}
+
+/// Registers what a database node is: a change of role at once, and otherwise each round. When the agent stops, it says
+/// nothing more: the database stops before it with the machine, which is told as any other loss of the role, and an agent
+/// that is started again is no news about the role.
+pub(super) async fn register_role(consul: Consul, mut roles: watch::Receiver<RoleView>) {
+    let mut retry = FIRST_RETRY;
+    let mut failing = false;
+    loop {
+        let told = roles.borrow_and_update().clone();
+        let pause = match register_once(&consul, &told).await {
+            Ok(()) => {
+                if std::mem::take(&mut failing) {
+                    log::info("Consul knows this node's role again");
+                }
+                retry = FIRST_RETRY;
+                jittered(ROLE_ROUND)
+            }
+            Err(error) => {
+                if !std::mem::replace(&mut failing, true) {
+                    log::warn(&format!("Consul could not be told the role: {}", chain(&error)));
+                }
+                retry = (retry * 2).min(LAST_RETRY);
+                jittered(retry)
+            }
+        };
+        tokio::select! {
+            () = sleep(pause) => {}
+            () = role_changes(&mut roles, &told) => {}
+        }
+    }
+}
+
+/// Returns at once when the role is another than was told, and after a while when anything else about it is.
+async fn role_changes(roles: &mut watch::Receiver<RoleView>, told: &RoleView) {
+    let told_at = tokio::time::Instant::now();
+    let mut stale = false;
+    loop {
+        tokio::select! {
+            changed = roles.changed() => match changed {
+                Ok(()) => {}
+                Err(_) => return std::future::pending().await,
+            },
+            () = tokio::time::sleep_until(told_at + META_PAUSE), if stale => return,
+        }
+        let role = roles.borrow_and_update();
+        if role.differs_at_once(told) {
+            return;
+        }
+        stale = *role != *told;
+    }
+}
+
+async fn register_once(consul: &Consul, wanted: &RoleView) -> Result<(), Error> {
+    let seen = consul.seen_role().await?;
+    for change in role::changes(wanted, &seen) {
+        consul.tell_role(wanted, &change).await?;
     }
     Ok(())
 }

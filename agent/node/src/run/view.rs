@@ -4,6 +4,7 @@ use ballast_bundle::NodeConfig;
 use ballast_contract::Spec;
 use serde::{Deserialize, Serialize};
 
+use crate::role::RoleView;
 use crate::state::{Answer, Health, State};
 
 /// What the agent shows of the node.
@@ -23,6 +24,9 @@ pub(crate) struct View {
     pub(crate) healthy_within_secs: u64,
     pub(crate) checks: Vec<CheckView>,
     pub(crate) consul: ConsulView,
+    /// What the node's database is, where it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) database: Option<RoleView>,
 }
 
 /// One check.
@@ -61,6 +65,7 @@ impl View {
             healthy_within_secs: spec.role.healthy_within_secs,
             checks: Vec::new(),
             consul: ConsulView::default(),
+            database: None,
         }
     }
 
