@@ -84,6 +84,9 @@ in
 {
   inherit compose;
 
+  # The packages of the closure that an image of these modules does without.
+  withoutPackages = { modules }: attrNames (compose modules).withoutPackages;
+
   # evaluate { modules = [ ... ]; } -> the spec, an attribute set ready for `builtins.toJSON`.
   evaluate = { modules }:
     let

@@ -31,7 +31,7 @@ in
       mask = unitsThat "mask";
       default_target = image.defaultTarget;
     };
-    leave_out = image.leaveOut;
+    leave_out = filter (path: path != null) image.leaveOut;
     partitions = {
       esp_bytes = image.partitions.espBytes;
       slot_bytes = image.partitions.slotBytes;

@@ -4,6 +4,7 @@
     name = "the image's name: lower case, digits, hyphens";
     version = "the image's version, shown by the node";
     packages = "Debian packages asked for; the lock holds their closure";
+    withoutPackages.any = "why a package of the closure stays out, though another depends on it";
     kernel = {
       package = "the kernel's package";
       commandLine = "words; the assembler adds the root hash";
@@ -22,6 +23,7 @@
       mask = "link it to /dev/null";
     };
     defaultTarget = "what the machine boots into";
+    # An element may be null, for a module that decides it from the composed result.
     leaveOut = "paths left out of the root";
     partitions = { espBytes = ""; slotBytes = ""; hashBytes = ""; stateBytes = ""; };
     siteKeys = "public keys of sites whose bundles are accepted; empty: the first bundle pins its own";
@@ -46,6 +48,7 @@
   defaults = {
     version = "0.1.0";
     packages = [ ];
+    withoutPackages = { };
     kernel = { package = "linux-image-cloud-amd64"; commandLine = [ ]; initrdModules = [ ]; keepModules = [ ]; };
     users = { };
     groups = { };

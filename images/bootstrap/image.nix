@@ -2,16 +2,18 @@
 { lock, locked, seed, workspace, assembling, judges }:
 let
   ours = lock;
+  evaluation = import ../../modules;
   inherit (builtins) fromJSON readFile toFile toJSON;
 
-  fromSpec = lock: spec:
+  fromSpec = lock: without: spec:
     let
       given = {
         tools = assembling;
         charsets = "${assembling.tree}/usr/lib/x86_64-linux-gnu/gconv";
         inherit (workspace) agent assembler;
         spec = toFile "${spec.image.name}.spec.json" (toJSON spec);
-        packages = locked.list lock spec.image.name (locked.closureOf lock spec.image.name spec.image.packages);
+        packages = locked.list lock spec.image.name (locked.without spec.image.name without
+          (locked.closureOf lock spec.image.name spec.image.packages));
       };
       image = seed.run (given // {
         name = spec.image.name;
@@ -34,5 +36,7 @@ in
 {
   # mkImage { modules = [ ... ]; lock ? ./debian.lock.json; } -> a derivation with `spec`, `parts` and `checks`.
   mkImage = { modules, lock ? null }:
-    fromSpec (if lock == null then ours else fromJSON (readFile lock)) ((import ../../modules).evaluate { inherit modules; });
+    fromSpec (if lock == null then ours else fromJSON (readFile lock))
+      (evaluation.withoutPackages { inherit modules; })
+      (evaluation.evaluate { inherit modules; });
 }

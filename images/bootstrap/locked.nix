@@ -1,7 +1,7 @@
 # Packages of a lock as the assembler takes them: a JSON list of name, version, architecture and path of a .deb.
 { seed, debs }:
 let
-  inherit (builtins) attrNames concatStringsSep filter head map sort toJSON;
+  inherit (builtins) attrNames concatStringsSep elem filter head map sort toJSON;
 
   sorted = sort (a: b: a < b);
 in
@@ -11,6 +11,12 @@ in
     let found = filter (name: sorted lock.closures.${name}.roots == sorted packages) (attrNames lock.closures);
     in if found != [ ] then lock.closures.${head found}.packages
     else throw "ballast: the lock has no closure for image ${image} (${concatStringsSep " " packages}): run `./nixw run .#lock`";
+
+  # A closure less what the image does without; a name that is not in it would be a mistake that nobody sees.
+  without = image: names: packages:
+    let strange = filter (name: ! elem name packages) names;
+    in if strange == [ ] then filter (name: ! elem name names) packages
+    else throw "ballast: image ${image} does without ${concatStringsSep ", " strange}, which its closure does not have";
 
   list = lock: name: packages: "${seed.run {
     name = "${name}.packages.json";
