@@ -1,22 +1,28 @@
 //! Pass: puts the small files that maintainer scripts write from a package's own template or from a fixed text.
 //!
-//! Stands for: the postinst of base-files, netbase, debianutils, openssl, libpam-modules, and dbus.
+//! Stands for: the postinst of base-files, netbase, debianutils, openssl, libc-bin, libpam-modules, readline-common, tzdata,
+//! and dbus.
 
 use super::Context;
 use crate::error::AssembleError;
 use crate::tree::{Node, Tree};
 
 /// From a template that a package brings, to where the script would copy it.
-const COPIES: [(&str, &str); 5] = [
+const COPIES: [(&str, &str); 7] = [
     ("usr/share/base-files/dot.profile", "root/.profile"),
     ("usr/share/base-files/dot.bashrc", "root/.bashrc"),
     ("usr/share/base-files/profile", "etc/profile"),
     ("usr/share/base-files/motd", "etc/motd"),
     ("usr/share/debianutils/shells", "etc/shells"),
+    ("usr/share/libc-bin/nsswitch.conf", "etc/nsswitch.conf"),
+    ("usr/share/readline/inputrc", "etc/inputrc"),
 ];
 
 /// Directories base-files makes.
 const DIRS: [&str; 6] = ["mnt", "srv", "opt", "etc/opt", "media", "efi"];
+
+/// The zone tzdata asks for when nobody chose another.
+const UTC: &str = "usr/share/zoneinfo/Etc/UTC";
 
 const HOSTS: &str = "127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\nff02::1 ip6-allnodes\nff02::2 ip6-allrouters\n";
 
@@ -35,6 +41,9 @@ pub fn pass(tree: &mut Tree, _: &Context<'_>) -> Result<(), AssembleError> {
     missing(tree, "etc/security/opasswd", Node::file(0o600, ""))?;
     missing(tree, "etc/dpkg/origins/default", Node::link("debian"))?;
     missing(tree, "usr/lib/ssl", Node::link("/etc/ssl"))?;
+    if tree.get(UTC).is_some() {
+        missing(tree, "etc/localtime", Node::link(format!("/{UTC}")))?;
+    }
     launch_helper(tree)
 }
 
