@@ -3,7 +3,7 @@ final: {
   packages = [
     "base-files" "base-passwd" "ca-certificates" "coreutils" "dash" "dbus" "e2fsprogs" "iproute2" "kmod" "netbase"
     "nftables" "systemd" "systemd-boot" "systemd-boot-efi" "systemd-boot-tools" "systemd-cryptsetup" "systemd-repart"
-    "systemd-resolved" "systemd-sysv" "udev" "util-linux"
+    "systemd-resolved" "systemd-sysv" "systemd-timesyncd" "udev" "util-linux"
     "consul"
   ];
 
@@ -80,6 +80,19 @@ final: {
   files."/usr/lib/systemd/system/systemd-repart.service.d/ballast.conf".text = ''
     [Unit]
     ConditionPathExists=/run/ballast/root-disk
+  '';
+
+  # Time comes from the servers that DHCP or the agent name, and from no others.
+  files."/usr/lib/systemd/timesyncd.conf.d/ballast.conf".text = ''
+    [Time]
+    NTP=
+    FallbackNTP=
+  '';
+
+  # A slow host takes its time to divide the disk and to make a file system on first boot.
+  files."/usr/lib/systemd/system/dev-disk-by\\x2dpartlabel-state.device.d/ballast.conf".text = ''
+    [Unit]
+    JobRunningTimeoutSec=600
   '';
 
   files."/usr/lib/systemd/system/systemd-bless-boot.service.d/ballast.conf".text = ''
@@ -281,6 +294,57 @@ final: {
       '';
     };
 
+    # Debian's own holds up every boot until it runs, for machines without a clock.
+    "systemd-timesyncd.service" = {
+      enable = true;
+      text = ''
+        [Unit]
+        Description=Network time
+        # The agent may have named servers; others come with an address.
+        After=ballast-boot.service systemd-networkd.service
+        ConditionCapability=CAP_SYS_TIME
+        ConditionVirtualization=!container
+
+        [Service]
+        Type=notify
+        User=systemd-timesync
+        AmbientCapabilities=CAP_SYS_TIME
+        CapabilityBoundingSet=CAP_SYS_TIME
+        ExecStart=/usr/lib/systemd/systemd-timesyncd
+        RuntimeDirectory=systemd/timesync
+        StateDirectory=systemd/timesync
+        WatchdogSec=180
+        Restart=always
+        NoNewPrivileges=yes
+        ProtectSystem=strict
+        ProtectHome=yes
+        PrivateTmp=yes
+        PrivateDevices=yes
+
+        [Install]
+        WantedBy=multi-user.target
+      '';
+    };
+
+    # Where a boot ends that could not mount its state partition. Nobody can log in to mend it, so it is tried again, and
+    # boot counting may choose the other slot.
+    "emergency.service" = {
+      text = ''
+        [Unit]
+        Description=Start the machine again, because this boot failed
+        DefaultDependencies=no
+        Conflicts=shutdown.target
+        Before=shutdown.target
+        SuccessAction=reboot-force
+        FailureAction=reboot-force
+
+        [Service]
+        Type=oneshot
+        # Time to read the console, and a pace for a machine that fails for ever.
+        ExecStart=/usr/bin/sleep 30
+      '';
+    };
+
     "systemd-networkd.service".enable = true;
     "systemd-resolved.service".enable = true;
     "systemd-networkd-wait-online.service".mask = true;
@@ -321,8 +385,6 @@ final: {
     # Programs that nobody runs on a node, and libraries only they use: other initrds, local passwords, traffic shaping.
     "/usr/bin/lslogins"
     "/usr/bin/openssl"
-    "/usr/lib/dracut"
-    "/usr/lib/klibc"
     "/usr/lib/x86_64-linux-gnu/libdb-5.3.so"
     "/usr/lib/x86_64-linux-gnu/liblastlog2.so*"
     "/usr/lib/x86_64-linux-gnu/libmvec.so.1"
@@ -340,7 +402,6 @@ final: {
     "/usr/sbin/groupadd"
     "/usr/sbin/groupdel"
     "/usr/sbin/groupmod"
-    "/usr/share/initramfs-tools"
     "/etc/initramfs"
     "/etc/kernel"
     # Nothing here is found by guessing: the initrd verified the root, and units name the rest.

@@ -5,6 +5,8 @@ let
   refused = value: ! (builtins.tryEval (builtins.deepSeq value value)).success;
   server = [ ./consul-server.nix { name = "a"; } ];
   plain = evaluate server;
+  jitFiles = spec: builtins.filter (path: builtins.match ".*/llvmjit.*" path != null) spec.image.leave_out;
+  database = [ "postgres" { name = "a"; } ];
 in
 {
   "a later plain value wins" =
@@ -31,6 +33,16 @@ in
   "the order in which attributes are written changes nothing" =
     evaluate (server ++ [ { groups = { x.gid = 1001; y.gid = 1002; }; } ])
       == evaluate (server ++ [ { groups = { y.gid = 1002; x.gid = 1001; }; } ]);
+
+  "a package that stays out is named once, and a module may take it back" =
+    modules.withoutPackages { modules = server ++ [ { withoutPackages = { a = "why"; b = "why"; }; } { withoutPackages.a = null; } ]; }
+      == [ "b" ];
+
+  "PostgreSQL has its JIT where it is asked for, and nowhere else" =
+    let without = list: modules.withoutPackages { modules = list; };
+        asked = database ++ [ "postgres-jit" ];
+    in builtins.elem "libllvm19" (without database) && ! builtins.elem "libllvm19" (without asked)
+      && jitFiles (evaluate database) != [ ] && jitFiles (evaluate asked) == [ ];
 
   "an unknown option is refused" = refused (evaluate (server ++ [ { pakcages = [ "tcpdump" ]; } ]));
 

@@ -1,0 +1,162 @@
+# A PostgreSQL node: Patroni keeps one node of its cluster primary and the others following it, by what Consul holds.
+# The agent writes Patroni's configuration from the bundle; without it Patroni does not start.
+final: {
+  imports = [ ./base.nix ];
+
+  packages = [
+    # Has the locale C.UTF-8.
+    "libc-bin"
+    "patroni" "pgbackrest" "postgresql-17" "postgresql-client-17" "python3-consul" "tzdata"
+  ];
+
+  withoutPackages =
+    let
+      each = why: names: builtins.listToAttrs (map (name: { inherit name; value = why; }) names);
+    in
+    each "just-in-time compilation of queries: `postgres-jit` brings it" [ "libllvm19" "libz3-4" ]
+    // each "Debian's own way to make and start clusters; Patroni is ours" [
+      "postgresql-client-common" "postgresql-common" "postgresql-common-dev" "ssl-cert" "sysvinit-utils"
+    ]
+    // each "Perl, and what is written in it" [
+      "libgdbm-compat4t64" "libgdbm6t64" "libio-pty-perl" "libipc-run-perl" "libjson-perl" "libperl5.40"
+      "libtext-charwidth-perl" "libtext-wrapi18n-perl" "perl" "perl-base" "perl-modules-5.40" "ucf"
+    ]
+    // each "languages beside C.UTF-8" [ "libc-l10n" "locales" ]
+    // each "nothing is installed on a node" [ "dpkg" "sensible-utils" "tar" ]
+    // each "no one asks for it" [ "libsasl2-modules-db" "media-types" ];
+
+  # A slot has room for a root with JIT; the data is on the state partition.
+  partitions.slotBytes = 768 * 1024 * 1024;
+  partitions.stateBytes = 4 * 1024 * 1024 * 1024;
+
+  groups.postgres.gid = 910;
+  users.postgres = { uid = 910; group = "postgres"; home = "/var/lib/postgresql"; shell = "/usr/sbin/nologin"; };
+
+  files."/usr/lib/tmpfiles.d/ballast-postgres.conf".text = ''
+    d /run/postgresql 2775 postgres postgres -
+    d /var/lib/postgresql 0700 postgres postgres -
+    d /var/lib/pgbackrest 0750 postgres postgres -
+    d /var/log/pgbackrest 0750 postgres postgres -
+    d /var/spool/pgbackrest 0750 postgres postgres -
+  '';
+
+  # A machine without a watchdog of its own gets the kernel's; Patroni holds it, and not systemd.
+  files."/usr/lib/modules-load.d/ballast-postgres.conf".text = "softdog\n";
+  files."/usr/lib/udev/rules.d/60-ballast-postgres.rules".text = ''
+    KERNEL=="watchdog", SUBSYSTEM=="misc", OWNER="postgres", GROUP="postgres", MODE="0600"
+  '';
+  files."/usr/lib/systemd/system.conf.d/ballast-postgres.conf".text = ''
+    [Manager]
+    RuntimeWatchdogSec=off
+    RebootWatchdogSec=off
+    KExecWatchdogSec=off
+  '';
+
+  links = {
+    "/etc/pgbackrest.conf" = "/run/ballast/postgres/pgbackrest.conf";
+    "/usr/bin/pg_basebackup" = "../lib/postgresql/17/bin/pg_basebackup";
+    "/usr/bin/pg_dump" = "../lib/postgresql/17/bin/pg_dump";
+    "/usr/bin/pg_isready" = "../lib/postgresql/17/bin/pg_isready";
+    "/usr/bin/pg_restore" = "../lib/postgresql/17/bin/pg_restore";
+    "/usr/bin/pgbench" = "../lib/postgresql/17/bin/pgbench";
+    "/usr/bin/psql" = "../lib/postgresql/17/bin/psql";
+  };
+
+  units."patroni.service" = {
+    enable = true;
+    text = ''
+      [Unit]
+      Description=Patroni, which runs PostgreSQL
+      # After Consul so that it stops first: its leader key must be released through an agent that still runs. Nothing
+      # more than an order, so that a restart of the agent costs nothing.
+      After=ballast-boot.service consul.service systemd-modules-load.service
+      RequiresMountsFor=/var/lib/postgresql
+      # No bundle, no PostgreSQL.
+      ConditionPathExists=/run/ballast/postgres/patroni.yml
+      # Comes back however often it must; RestartSec paces it.
+      StartLimitIntervalSec=0
+
+      [Service]
+      Type=exec
+      User=postgres
+      Group=postgres
+      Environment=LANG=C.UTF-8
+      # Patroni's byte code, for its restarts within one boot: the root holds none and cannot be written.
+      RuntimeDirectory=patroni
+      RuntimeDirectoryMode=0700
+      RuntimeDirectoryPreserve=restart
+      Environment=PYTHONPYCACHEPREFIX=/run/patroni
+      ExecStart=/usr/bin/patroni /run/ballast/postgres/patroni.yml
+      ExecReload=/bin/kill -HUP $MAINPID
+      # Told to stop, Patroni stops PostgreSQL itself. When it is gone, nothing of PostgreSQL goes on without it: a primary
+      # that nobody watches would take writes that the next one does not know.
+      KillMode=mixed
+      # PostgreSQL writes all dirty buffers before it stops; killed in between it would have to recover at its next start.
+      TimeoutStopSec=300
+      Restart=always
+      RestartSec=2
+      # The kernel takes a session's process before it takes the server, and the server resets it for its sessions.
+      OOMScoreAdjust=-900
+      Environment=PG_OOM_ADJUST_FILE=/proc/self/oom_score_adj PG_OOM_ADJUST_VALUE=0
+      LimitNOFILE=65536
+      NoNewPrivileges=yes
+      ProtectHome=yes
+      PrivateTmp=yes
+
+      [Install]
+      WantedBy=multi-user.target
+    '';
+  };
+
+  leaveOut = [
+    # Debian's way to configure and start Patroni and clusters.
+    "/etc/init.d/patroni"
+    "/etc/patroni"
+    "/usr/bin/patroni_aws"
+    "/usr/bin/patroni_barman"
+    "/usr/bin/patroni_raft_controller"
+    "/usr/bin/patroni_wale_restore"
+    "/usr/bin/pg_createconfig_patroni"
+    "/usr/lib/systemd/system/patroni@.service"
+    "/usr/share/patroni"
+    # Needs Perl, or makes what the image has already.
+    "/usr/bin/py3clean"
+    "/usr/bin/py3compile"
+    "/usr/sbin/iconvconfig"
+    "/usr/sbin/ldconfig"
+    "/usr/sbin/zic"
+    "/usr/bin/localedef"
+    # What Python brings for its own tests and for people at a terminal.
+    "/usr/lib/python3/dist-packages/psutil/tests"
+    "/usr/lib/python3.13/pydoc_data"
+    "/usr/lib/python3.13/test"
+    "/usr/lib/python3.13/turtle.py"
+    "/usr/lib/python3.13/unittest"
+    "/usr/lib/python3.13/_pyrepl"
+    "/usr/share/python3/runtime.d"
+    "/usr/share/postgresql/17/man"
+  ]
+  # PostgreSQL goes without JIT when its provider is not there.
+  ++ map (path: if final.withoutPackages ? libllvm19 then path else null) [
+    "/usr/lib/postgresql/17/lib/bitcode"
+    "/usr/lib/postgresql/17/lib/llvmjit.so"
+    "/usr/lib/postgresql/17/lib/llvmjit_types.bc"
+  ];
+
+  role = {
+    name = "postgres";
+    healthyWithinSecs = 300;
+    ports = {
+      consul-lan = { port = 8301; protocol = "tcp"; from = "site"; };
+      consul-lan-udp = { port = 8301; protocol = "udp"; from = "site"; };
+      patroni = { port = 8008; protocol = "tcp"; from = "site"; };
+      postgresql = { port = 5432; protocol = "tcp"; from = "site"; };
+    };
+    checks.patroni-unit = {
+      gate = true;
+      intervalSecs = 5;
+      timeoutSecs = 3;
+      kind = { type = "unit"; unit = "patroni.service"; };
+    };
+  };
+}

@@ -1,0 +1,122 @@
+# A Redis node: Redis, and beside it one of the Sentinels that agree on which node is the primary.
+# Both rewrite their configuration when that changes, so it stands on the state partition; the agent puts it there once.
+{
+  imports = [ ./base.nix ];
+
+  packages = [ "redis-sentinel" "redis-server" "redis-tools" ];
+
+  groups.redis.gid = 911;
+  users.redis = { uid = 911; group = "redis"; home = "/var/lib/redis"; shell = "/usr/sbin/nologin"; };
+
+  files."/usr/lib/tmpfiles.d/ballast-redis.conf".text = ''
+    d /var/lib/redis 0700 redis redis -
+    d /var/lib/redis/data 0700 redis redis -
+    # Huge pages would be copied whole for each byte written while a snapshot is made. A container may not.
+    w- /sys/kernel/mm/transparent_hugepage/enabled - - - - never
+  '';
+  # The child that writes a snapshot shares its parent's memory, which strict accounting would count twice and refuse.
+  files."/usr/lib/sysctl.d/60-ballast-redis.conf".text = "vm.overcommit_memory = 1\n";
+
+  units =
+    let
+      service = ''
+        User=redis
+        Group=redis
+        Type=notify
+        # Ready once the data is read, which takes as long as there is data.
+        TimeoutStartSec=infinity
+        # Waits for replicas to have everything (10 s unless told otherwise), then for the disk.
+        TimeoutStopSec=60
+        Restart=always
+        RestartSec=1
+        UMask=0077
+        LimitNOFILE=65536
+        NoNewPrivileges=yes
+        ProtectSystem=strict
+        ReadWritePaths=/var/lib/redis
+        ProtectHome=yes
+        PrivateTmp=yes
+        PrivateDevices=yes
+      '';
+    in
+    {
+      "redis.service" = {
+        enable = true;
+        text = ''
+          [Unit]
+          Description=Redis
+          # After Consul so that it stops first, while the node can still say so.
+          After=ballast-boot.service consul.service
+          RequiresMountsFor=/var/lib/redis
+          # No bundle, no Redis.
+          ConditionPathExists=/var/lib/redis/redis.conf
+          # Comes back however often it must; RestartSec paces it.
+          StartLimitIntervalSec=0
+
+          [Service]
+          ExecStart=/usr/bin/redis-server /var/lib/redis/redis.conf --supervised systemd --daemonize no
+          # The kernel takes anything else before it takes the data.
+          OOMScoreAdjust=-900
+          ${service}
+          [Install]
+          WantedBy=multi-user.target
+        '';
+      };
+      "redis-sentinel.service" = {
+        enable = true;
+        text = ''
+          [Unit]
+          Description=Redis Sentinel
+          # It watches other nodes' Redis as well, and stays when this one's is gone.
+          After=ballast-boot.service consul.service redis.service
+          RequiresMountsFor=/var/lib/redis
+          ConditionPathExists=/var/lib/redis/sentinel.conf
+          StartLimitIntervalSec=0
+
+          [Service]
+          ExecStart=/usr/bin/redis-sentinel /var/lib/redis/sentinel.conf --supervised systemd --daemonize no
+          OOMScoreAdjust=-500
+          ${service}
+          [Install]
+          WantedBy=multi-user.target
+        '';
+      };
+    };
+
+  leaveOut = [
+    # Debian's configuration and its ways to start what we start.
+    "/etc/default/redis-sentinel"
+    "/etc/default/redis-server"
+    "/etc/init.d/redis-sentinel"
+    "/etc/init.d/redis-server"
+    "/etc/redis"
+    "/usr/lib/systemd/system/redis-sentinel@.service"
+    "/usr/lib/systemd/system/redis-server.service"
+    "/usr/lib/systemd/system/redis-server@.service"
+  ];
+
+  role = {
+    name = "redis";
+    healthyWithinSecs = 300;
+    ports = {
+      consul-lan = { port = 8301; protocol = "tcp"; from = "site"; };
+      consul-lan-udp = { port = 8301; protocol = "udp"; from = "site"; };
+      redis = { port = 6379; protocol = "tcp"; from = "site"; };
+      sentinel = { port = 26379; protocol = "tcp"; from = "site"; };
+    };
+    checks = {
+      redis-unit = {
+        gate = true;
+        intervalSecs = 5;
+        timeoutSecs = 3;
+        kind = { type = "unit"; unit = "redis.service"; };
+      };
+      sentinel-unit = {
+        gate = true;
+        intervalSecs = 5;
+        timeoutSecs = 3;
+        kind = { type = "unit"; unit = "redis-sentinel.service"; };
+      };
+    };
+  };
+}
