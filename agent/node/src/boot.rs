@@ -193,6 +193,8 @@ pub(crate) fn apply(root: &Root, spec: &Spec, bundle: &Bundle) -> Result<(), Err
         certificates: [load("consul/ca.pem")?, load("consul/cert.pem")?, load("consul/key.pem")?],
         consul_id: consul_id(root)?,
         link: Link::find(&bundle.node, root),
+        redis: plan::redis::Kept::load(root, &plan::redis::Layout::default())?,
+        memory_bytes: memory_bytes(),
     })?;
     plan.apply(root, spec)?;
     let node = &bundle.node.node;
@@ -201,6 +203,12 @@ pub(crate) fn apply(root: &Root, spec: &Spec, bundle: &Bundle) -> Result<(), Err
         node.name, node.site, node.role, bundle.node.network.address
     ));
     Ok(())
+}
+
+fn memory_bytes() -> u64 {
+    let mut system = sysinfo::System::new();
+    system.refresh_memory_specifics(sysinfo::MemoryRefreshKind::nothing().with_ram());
+    system.total_memory()
 }
 
 /// Consul's id of this node, drawn on the first boot.

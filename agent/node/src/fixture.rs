@@ -5,8 +5,8 @@ pub(crate) mod real_consul;
 use std::net::IpAddr;
 
 use ballast_bundle::{
-    Acl, AclPolicy, AclToken, ConsulSettings, Contents, Identity, Network, NodeConfig, Secrets,
-    pack,
+    Acl, AclPolicy, AclToken, ConsulSettings, Contents, Identity, Member, Network, NodeConfig,
+    Redis, RedisSecrets, Secrets, pack,
 };
 use ballast_contract::{
     Availability, Check, CheckKind, Image, Kernel, Partitions, Role, Spec, Units,
@@ -92,6 +92,25 @@ impl Site {
             key_pem: key.serialize_pem(),
             node,
         }
+    }
+
+    /// What a member of the Redis group of three must know, `n4` to `n6`.
+    pub(crate) fn redis_contents(&self, name: &str) -> Contents {
+        let mut contents = self.contents(name, "redis");
+        let member = |n: u8| Member { name: format!("n{n}"), address: [10, 0, 0, n].into() };
+        contents.node.redis = Some(Redis {
+            cluster: "redis".into(),
+            members: (4..=6).map(member).collect(),
+            max_memory_bytes: None,
+        });
+        let password = |kind: &str| format!("{kind}PasswordOfTwentyOrMore");
+        contents.secrets.redis = Some(RedisSecrets {
+            app: password("app"),
+            replication: password("replication"),
+            sentinel: password("sentinel"),
+            monitor: password("monitor"),
+        });
+        contents
     }
 
     pub(crate) fn bundle(&self, name: &str, role: &str) -> Vec<u8> {
