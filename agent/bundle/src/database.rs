@@ -148,21 +148,45 @@ impl Postgres {
     pub(crate) fn validate(&self) -> Result<(), String> {
         members("postgres", &self.cluster, &self.members)?;
         for (key, name) in [("database", &self.database), ("owner", &self.owner)] {
-            if !is_identifier(name) {
-                return Err(format!("postgres.{key} {name:?} is not a plain SQL identifier"));
+            if let Some(reason) = refuse_name(name) {
+                return Err(format!("postgres.{key} {reason}"));
             }
         }
         for (name, value) in &self.parameters {
-            if !is_identifier(name) || value.chars().any(char::is_control) {
-                return Err(format!(
-                    "postgres.parameters: {name:?} is not a parameter and its value"
-                ));
+            if let Some(reason) = refuse_parameter(name, value) {
+                return Err(format!("postgres.parameters: {reason}"));
             }
+        }
+        if let Some(reason) = self.backup.as_ref().and_then(Backup::refuse) {
+            return Err(format!("postgres.backup: {reason}"));
         }
         if self.peer_detection && self.durability == Durability::Asynchronous {
             return Err("postgres.peer_detection asks for a synchronous durability: an acknowledged write could be lost".to_owned());
         }
         Ok(())
+    }
+}
+
+impl Backup {
+    /// Why this is not what a backup can be made by, if it is not.
+    pub fn refuse(&self) -> Option<String> {
+        let (path, names) = match &self.repository {
+            Repository::Path { path } => (path, Vec::new()),
+            Repository::S3 { endpoint, bucket, region, path } => {
+                (path, vec![("endpoint", endpoint), ("bucket", bucket), ("region", region)])
+            }
+        };
+        // Each is one value of pgbackrest.conf or of a unit, where a line's end would begin another.
+        let plain = |text: &str| !text.is_empty() && !text.chars().any(char::is_control);
+        if !path.starts_with('/') || !plain(path) {
+            return Some(format!("path {path:?} is not an absolute path"));
+        }
+        let events = [("full", &self.full), ("incremental", &self.incremental)];
+        let empty = names.into_iter().chain(events).find(|(_, text)| !plain(text));
+        if let Some((key, text)) = empty {
+            return Some(format!("{key} {text:?} is not one line of text"));
+        }
+        (self.keep_full == 0).then(|| "keep_full 0 would keep nothing".to_owned())
     }
 }
 
@@ -206,6 +230,66 @@ impl RedisSecrets {
         ]
         .into_iter()
     }
+}
+
+/// What the role itself sets, because durability, failover, TLS or backups rest on it; `ssl` and `recovery_` begin more.
+const OWN_PARAMETERS: [&str; 21] = [
+    "archive_command",
+    "archive_library",
+    "archive_mode",
+    "cluster_name",
+    "config_file",
+    "data_directory",
+    "external_pid_file",
+    "fsync",
+    "full_page_writes",
+    "hba_file",
+    "hot_standby",
+    "ident_file",
+    "listen_addresses",
+    "password_encryption",
+    "port",
+    "restore_command",
+    "synchronous_commit",
+    "synchronous_standby_names",
+    "unix_socket_directories",
+    "wal_level",
+    "wal_log_hints",
+];
+
+/// Why a parameter of PostgreSQL may not be set to this by an operator, if it may not.
+pub fn refuse_parameter(name: &str, value: &str) -> Option<String> {
+    // An extension's parameter has the extension's name in front.
+    if !name.split('.').all(is_identifier) || name.split('.').count() > 2 {
+        return Some(format!("{name:?} is not a parameter's name"));
+    }
+    if value.chars().any(char::is_control) {
+        return Some(format!("the value of {name} is not one line of text"));
+    }
+    let own = OWN_PARAMETERS.contains(&name)
+        || ["ssl", "recovery_", "primary_"].iter().any(|prefix| name.starts_with(prefix));
+    own.then(|| format!("{name} is set by the role itself"))
+}
+
+/// Names of databases and accounts that are there already, or the role's own.
+const OWN_NAMES: [&str; 8] = [
+    "ballast",
+    "postgres",
+    "public",
+    "replication",
+    "replicator",
+    "rewinder",
+    "template0",
+    "template1",
+];
+
+/// Why the application's database or account may not have this name, if it may not.
+pub fn refuse_name(name: &str) -> Option<String> {
+    if !is_identifier(name) {
+        return Some(format!("{name:?} is not an SQL identifier that needs no quoting"));
+    }
+    let own = OWN_NAMES.contains(&name) || name.starts_with("pg_");
+    own.then(|| format!("{name:?} is PostgreSQL's or the role's own"))
 }
 
 /// An SQL identifier that needs no quoting: a lower-case letter, then letters, digits and underscores, 63 at most.

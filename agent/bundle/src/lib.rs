@@ -33,7 +33,7 @@ mod verify;
 pub use acl::{Acl, AclPolicy, AclToken};
 pub use database::{
     Backup, Member, Observed, Postgres, PostgresSecrets, Redis, RedisSecrets, Repository,
-    is_identifier, is_password,
+    is_identifier, is_password, refuse_name, refuse_parameter,
 };
 pub use document::{DocumentError, is_label, line_of, read_toml};
 pub use error::Error;

@@ -234,6 +234,11 @@ impl Secrets {
             "postgres.patroni_token",
             postgres.iter().map(|p| &p.patroni_token),
         )?;
+        let mut store = postgres.iter().flat_map(|p| &p.backup_store).flatten();
+        if store.any(|text| text.is_empty() || !text.bytes().all(|b| b.is_ascii_graphic())) {
+            let reason = "postgres.backup_store is not an access key and its secret".to_owned();
+            return Err(Error::Content { file: SECRETS, reason });
+        }
         let passwords = postgres.iter().flat_map(PostgresSecrets::passwords);
         let passwords = passwords.chain(redis.iter().flat_map(RedisSecrets::passwords));
         for (key, password) in passwords {
