@@ -20,7 +20,7 @@
         default = workspace.operator;
       };
 
-      apps.${system} = bootstrap.apps images // {
+      apps.${system} = bootstrap.apps images.consul-server // {
         default = self.apps.${system}.ballast;
       };
 

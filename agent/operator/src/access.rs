@@ -2,7 +2,7 @@
 
 use ballast_bundle::{Acl, AclPolicy, AclToken};
 
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, Node};
 use crate::state::{NodeTokens, SiteSecrets, Token};
 
 const DNS: &str = "dns";
@@ -40,9 +40,17 @@ pub fn access(
     for (node, of) in cluster.nodes.iter().zip(nodes) {
         let name = format!("node-{}", node.name);
         let purpose = format!("Node {}: register itself and its services", node.name);
-        policies.push(policy(&name, &purpose, &node_rules(&node.name, &node.services)));
+        let rules = node_rules(node, &observed_by(cluster, node));
+        policies.push(policy(&name, &purpose, &rules));
         tokens.push(token(&of.agent, &format!("node {}", node.name), &name));
         tokens.push(token(&of.dns, &format!("DNS of node {}", node.name), DNS));
+        if let (Some(patroni), Some(postgres)) = (&of.patroni, &cluster.postgres) {
+            let name = format!("patroni-{}", node.name);
+            let purpose =
+                format!("Patroni of node {}: its session and its cluster's keys", node.name);
+            policies.push(policy(&name, &purpose, &patroni_rules(&node.name, &postgres.cluster)));
+            tokens.push(token(patroni, &format!("Patroni of node {}", node.name), &name));
+        }
         if let Some(replication) = &of.replication {
             tokens.push(token(
                 replication,
@@ -54,16 +62,38 @@ pub fn access(
     Acl { management_token: site.management_token.clone(), policies, tokens, revoked }
 }
 
-/// What a node needs: to write itself and its services, and to read the catalogue and its own Consul agent.
-fn node_rules(node: &str, services: &[String]) -> String {
+/// What a node needs: to write itself and its services, and to read the catalogue and its own Consul agent. Who watches a
+/// database's members writes them too: giving one up is setting a check of its node, and Consul has no smaller right.
+fn node_rules(node: &Node, observed: &[&str]) -> String {
+    let name = &node.name;
     let mut rules = format!(
-        "node \"{node}\" {{ policy = \"write\" }}\nagent \"{node}\" {{ policy = \"write\" }}\n\
+        "node \"{name}\" {{ policy = \"write\" }}\nagent \"{name}\" {{ policy = \"write\" }}\n\
          node_prefix \"\" {{ policy = \"read\" }}\nservice_prefix \"\" {{ policy = \"read\" }}\n"
     );
-    for service in services {
+    for service in &node.services {
         rules.push_str(&format!("service \"{service}\" {{ policy = \"write\" }}\n"));
     }
+    for other in observed {
+        rules.push_str(&format!("node \"{other}\" {{ policy = \"write\" }}\n"));
+    }
     rules
+}
+
+/// The other nodes that a node watches.
+fn observed_by<'a>(cluster: &'a Cluster, node: &Node) -> Vec<&'a str> {
+    if !cluster.observers().iter().any(|observer| observer.name == node.name) {
+        return Vec::new();
+    }
+    let members = cluster.postgres.iter().flat_map(|p| &p.members).map(|m| m.name.as_str());
+    members.filter(|name| *name != node.name).collect()
+}
+
+/// What Patroni needs: its node's sessions, and the keys below its cluster's name. It registers no service: the agent does.
+fn patroni_rules(node: &str, cluster: &str) -> String {
+    format!(
+        "key_prefix \"service/{cluster}/\" {{ policy = \"write\" }}\n\
+         session \"{node}\" {{ policy = \"write\" }}\n"
+    )
 }
 
 fn policy(name: &str, description: &str, rules: &str) -> AclPolicy {

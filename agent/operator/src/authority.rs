@@ -10,6 +10,7 @@ use time::{Duration, OffsetDateTime};
 use x509_parser::extensions::GeneralName;
 use x509_parser::pem::parse_x509_pem;
 
+use crate::cluster::Node;
 use crate::error::Error;
 use crate::secret::random;
 
@@ -33,15 +34,26 @@ pub struct Subject {
 }
 
 impl Subject {
-    /// The certificate of a Consul agent, whose servers are told from the rest by the name that
-    /// `verify_server_hostname` asks for.
-    pub fn node(name: &str, datacenter: &str, domain: &str, address: IpAddr, server: bool) -> Self {
+    /// The certificate of a node: of its Consul agent, whose servers are told from the rest by the name that
+    /// `verify_server_hostname` asks for, and of the database that clients find by its service's names.
+    pub fn node(node: &Node, domain: &str) -> Self {
+        let Node { name, datacenter, .. } = node;
         let own = format!("{name}.node.{datacenter}.{domain}");
-        let kind = if server { "server" } else { "client" };
+        let kind = if node.is_server() { "server" } else { "client" };
+        let mut dns =
+            vec![own.clone(), format!("{kind}.{datacenter}.{domain}"), "localhost".to_owned()];
+        if node.is_database() {
+            for service in &node.services {
+                for tag in ["primary.", "replica.", ""] {
+                    dns.push(format!("{tag}{service}.service.{domain}"));
+                    dns.push(format!("{tag}{service}.service.{datacenter}.{domain}"));
+                }
+            }
+        }
         Self {
-            common_name: own.clone(),
-            dns: vec![own, format!("{kind}.{datacenter}.{domain}"), "localhost".to_owned()],
-            addresses: vec![address, IpAddr::V4(Ipv4Addr::LOCALHOST)],
+            common_name: own,
+            dns,
+            addresses: vec![node.address.addr(), IpAddr::V4(Ipv4Addr::LOCALHOST)],
             serves: true,
         }
     }

@@ -3,19 +3,20 @@
 use std::path::Path;
 
 use ballast_bundle::{
-    Acl, ConsulSettings, Contents, Expectation, Identity, Network, NodeConfig, SiteKey, Trust,
-    VERSION, pack, verify,
+    Acl, ConsulSettings, Contents, Expectation, Identity, Network, NodeConfig, Observed,
+    PostgresSecrets, RedisSecrets, Secrets, SiteKey, Trust, VERSION, pack, verify,
 };
 use ed25519_dalek::SigningKey;
+use serde::Deserialize;
 use time::OffsetDateTime;
 
 use crate::access::access;
 use crate::authority::Subject;
-use crate::cluster::{Cluster, Node};
+use crate::cluster::{Cluster, Node, POSTGRES, REDIS};
 use crate::disk;
 use crate::error::Error;
 use crate::report::Report;
-use crate::state::{Issuance, SiteSecrets, State};
+use crate::state::{Issuance, NodeTokens, PostgresPasswords, Purposes, SiteSecrets, State};
 
 /// Brings the state folder and the bundles up to date with the cluster file.
 ///
@@ -29,12 +30,18 @@ pub fn make_bundles(
     now: OffsetDateTime,
 ) -> Result<Report, Error> {
     let mut report = Report::default();
+    // Whatever is wrong with the input is found before anything is written.
+    let backup_store = load_credentials(cluster)?;
     let state = State::open(state)?;
     let site = state.site(&cluster.site, &mut report)?;
     let site_key = state.site_key(&mut report)?;
     let authority = state.authority(&cluster.site, now, &mut report)?;
     let issuance = Issuance { authority: &authority, renew, now };
     state.operator(&issuance, &mut report)?;
+
+    let postgres = cluster.postgres.is_some().then(|| state.postgres(&mut report)).transpose()?;
+    let redis = cluster.redis.is_some().then(|| state.redis(&mut report)).transpose()?;
+    let shared = Shared { site: &site, postgres, redis, backup_store };
 
     disk::make_directory(out)?;
     disk::remove_leftovers(out)?;
@@ -43,12 +50,12 @@ pub fn make_bundles(
     let mut tokens = Vec::new();
     let mut identities = Vec::new();
     for node in &cluster.nodes {
-        let (datacenter, address) = (&node.datacenter, node.address.addr());
-        let subject =
-            Subject::node(&node.name, datacenter, &cluster.domain, address, node.is_server());
-        tokens.push(
-            state.node_tokens(&node.name, node.is_server() && datacenter != cluster.primary())?,
-        );
+        let subject = Subject::node(node, &cluster.domain);
+        let purposes = Purposes {
+            replicates: node.is_server() && node.datacenter != cluster.primary(),
+            runs_patroni: node.role == POSTGRES,
+        };
+        tokens.push(state.node_tokens(&node.name, purposes)?);
         identities.push(state.node_identity(&node.name, &subject, &issuance, &mut report)?);
     }
     let acl = access(cluster, &site, &tokens, state.revoked()?);
@@ -56,7 +63,7 @@ pub fn make_bundles(
     for ((node, tokens), identity) in cluster.nodes.iter().zip(&tokens).zip(identities) {
         let contents = Contents {
             node: node_config(cluster, node),
-            secrets: secrets(&site, tokens),
+            secrets: shared.secrets(node, tokens),
             acl: acl_of(cluster, node, &acl),
             ca_pem: authority.cert_pem.clone(),
             cert_pem: identity.cert_pem,
@@ -159,23 +166,75 @@ fn node_config(cluster: &Cluster, node: &Node) -> NodeConfig {
             primary_datacenter: federated.then(|| cluster.primary().to_owned()),
             domain: cluster.domain.clone(),
         },
-        timings: cluster.availability.timings(),
-        postgres: None,
-        redis: None,
-        observed: Vec::new(),
+        timings: cluster.timings,
+        postgres: cluster.postgres.clone().filter(|_| node.role == POSTGRES),
+        redis: cluster.redis.clone().filter(|_| node.role == REDIS),
+        observed: observed(cluster, node),
         settings: node.settings.clone(),
     }
 }
 
-fn secrets(site: &SiteSecrets, tokens: &crate::state::NodeTokens) -> ballast_bundle::Secrets {
-    ballast_bundle::Secrets {
-        gossip_key: site.gossip_key.clone(),
-        agent_token: tokens.agent.secret_id.clone(),
-        dns_token: tokens.dns.secret_id.clone(),
-        replication_token: tokens.replication.as_ref().map(|t| t.secret_id.clone()),
-        postgres: None,
-        redis: None,
+/// What a node watches.
+fn observed(cluster: &Cluster, node: &Node) -> Vec<Observed> {
+    let observers: Vec<_> = cluster.observers().iter().map(|n| n.name.clone()).collect();
+    let watches = observers.contains(&node.name);
+    let observed = cluster.postgres.iter().filter(|_| watches).map(|postgres| Observed {
+        cluster: postgres.cluster.clone(),
+        members: postgres.members.clone(),
+        observers: observers.clone(),
+    });
+    observed.collect()
+}
+
+/// The secrets that several nodes know. Hence no `Debug`.
+struct Shared<'a> {
+    site: &'a SiteSecrets,
+    postgres: Option<PostgresPasswords>,
+    redis: Option<RedisSecrets>,
+    backup_store: Option<[String; 2]>,
+}
+
+impl Shared<'_> {
+    /// `secrets.json` of a node: of what is shared, what its role needs.
+    fn secrets(&self, node: &Node, tokens: &NodeTokens) -> Secrets {
+        Secrets {
+            gossip_key: self.site.gossip_key.clone(),
+            agent_token: tokens.agent.secret_id.clone(),
+            dns_token: tokens.dns.secret_id.clone(),
+            replication_token: tokens.replication.as_ref().map(|t| t.secret_id.clone()),
+            postgres: self.postgres.as_ref().zip(tokens.patroni.as_ref()).map(|(of, patroni)| {
+                PostgresSecrets {
+                    superuser: of.superuser.clone(),
+                    replication: of.replication.clone(),
+                    rewind: of.rewind.clone(),
+                    owner: of.owner.clone(),
+                    monitor: of.monitor.clone(),
+                    api: of.api.clone(),
+                    patroni_token: patroni.secret_id.clone(),
+                    backup_store: self.backup_store.clone(),
+                }
+            }),
+            redis: self.redis.clone().filter(|_| node.role == REDIS),
+        }
     }
+}
+
+/// The access key and its secret of the store that backups go to, where they go to one.
+pub fn load_credentials(cluster: &Cluster) -> Result<Option<[String; 2]>, Error> {
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Credentials {
+        access_key: String,
+        secret_key: String,
+    }
+    let Some(path) = &cluster.backup_credentials else { return Ok(None) };
+    let wrong = || Error::Credentials { path: path.clone() };
+    let bytes = disk::load(path)?.ok_or_else(wrong)?;
+    let text = std::str::from_utf8(&bytes).map_err(|_| wrong())?;
+    let Credentials { access_key, secret_key } = toml::from_str(text).map_err(|_| wrong())?;
+    let keys = [access_key, secret_key];
+    let plain = |key: &String| !key.is_empty() && key.bytes().all(|b| b.is_ascii_graphic());
+    if keys.iter().all(plain) { Ok(Some(keys)) } else { Err(wrong()) }
 }
 
 /// The access rules, on the servers that keep them.

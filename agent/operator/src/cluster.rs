@@ -1,16 +1,19 @@
 //! `cluster.toml`: the site as its operator writes it, read once into types that cannot hold a wrong value.
 
+mod databases;
 mod read;
 #[cfg(test)]
 mod tests;
+mod timings;
 
 use std::fmt;
 use std::fs::File;
 use std::io::Read;
 use std::net::IpAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use ballast_contract::Availability;
+use ballast_bundle::{Member, Postgres, Redis};
+use ballast_contract::{Availability, Timings};
 use ipnet::IpNet;
 
 pub use self::read::read_cluster;
@@ -18,6 +21,11 @@ use crate::error::Error;
 
 /// The role whose nodes hold the catalogue.
 pub const CONSUL_SERVER: &str = "consul-server";
+
+/// The role whose nodes are PostgreSQL under Patroni.
+pub const POSTGRES: &str = "postgres";
+/// The role whose nodes are Redis with Sentinel.
+pub const REDIS: &str = "redis";
 
 /// The largest cluster.toml that is read.
 const MAX_BYTES: u64 = 1 << 20;
@@ -28,9 +36,17 @@ pub struct Cluster {
     pub site: String,
     pub domain: String,
     pub availability: Availability,
+    /// What the availability comes to, with what was set by hand.
+    pub timings: Timings,
     /// At least one; the first holds the access rules.
     pub datacenters: Vec<Datacenter>,
     pub nodes: Vec<Node>,
+    /// The PostgreSQL cluster, when there are nodes of it.
+    pub postgres: Option<Postgres>,
+    /// The file with the access key of the store that backups go to, where they go to one.
+    pub backup_credentials: Option<PathBuf>,
+    /// The Redis group, when there are nodes of it.
+    pub redis: Option<Redis>,
 }
 
 /// A Consul data centre.
@@ -62,6 +78,20 @@ impl Cluster {
         self.nodes.iter().filter(move |n| n.is_server() && n.datacenter == datacenter)
     }
 
+    /// The nodes that watch the PostgreSQL cluster's members: these themselves, and the Consul servers of their data
+    /// centre. None when nobody is to.
+    pub fn observers(&self) -> Vec<&Node> {
+        let Some(postgres) = self.postgres.as_ref().filter(|p| p.peer_detection) else {
+            return Vec::new();
+        };
+        let is_member = |node: &Node| postgres.members.iter().any(|m| m.name == node.name);
+        let datacenter = self.nodes.iter().find(|n| is_member(n)).map(|n| &n.datacenter);
+        let observes = |node: &&Node| {
+            is_member(node) || (node.is_server() && Some(&node.datacenter) == datacenter)
+        };
+        self.nodes.iter().filter(observes).collect()
+    }
+
     /// The data centre that holds the access rules.
     pub fn primary(&self) -> &str {
         self.datacenters.first().map_or("", |d| &d.name)
@@ -85,6 +115,16 @@ impl Node {
     pub fn is_server(&self) -> bool {
         self.role == CONSUL_SERVER
     }
+
+    /// Whether clients ask Consul which of its role's nodes is the primary.
+    pub fn is_database(&self) -> bool {
+        self.role == POSTGRES || self.role == REDIS
+    }
+
+    /// The node as a member of a database's cluster.
+    fn member(&self) -> Member {
+        Member { name: self.name.clone(), address: self.address.addr() }
+    }
 }
 
 /// Loads a cluster file, of which no more than the limit is read.
@@ -94,5 +134,9 @@ pub fn load_cluster(path: &Path) -> Result<Cluster, Error> {
     File::open(path)
         .and_then(|f| f.take(MAX_BYTES + 1).read_to_end(&mut bytes))
         .map_err(unreadable)?;
-    Ok(read_cluster(&path.display().to_string(), &bytes)?)
+    let mut cluster = read_cluster(&path.display().to_string(), &bytes)?;
+    // A path in the file is from where the file is.
+    let directory = path.parent().unwrap_or(Path::new(""));
+    cluster.backup_credentials = cluster.backup_credentials.map(|file| directory.join(file));
+    Ok(cluster)
 }

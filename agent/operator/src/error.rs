@@ -25,6 +25,11 @@ pub enum Error {
     Damaged { path: PathBuf },
     #[error("{} has no authority and keys of a site", path.display())]
     NoState { path: PathBuf },
+    // Without its source, as above.
+    #[error("{} does not read as an access_key and a secret_key", path.display())]
+    Credentials { path: PathBuf },
+    #[error("there is no secret {name:?}")]
+    UnknownSecret { name: String, known: String },
     #[error("the site's authority expires at {at}, too soon to issue certificates")]
     AuthorityExpires { at: String },
     #[error("getting random bytes from the operating system")]
@@ -56,6 +61,13 @@ impl Error {
             Self::NoState { .. } => {
                 "run `ballast bundle` first, or name the site's state folder with --state"
             }
+            Self::Credentials { .. } => {
+                "the file is TOML with two strings, `access_key` and `secret_key`, as the store gives them"
+            }
+            Self::UnknownSecret { known, .. } if known.is_empty() => {
+                "run `ballast bundle` first; a site without databases has no passwords"
+            }
+            Self::UnknownSecret { known, .. } => known,
             Self::AuthorityExpires { .. } => {
                 "start a new state folder and give every node a bundle made with it"
             }
@@ -69,6 +81,7 @@ impl Error {
         match self {
             Self::Cluster(_) | Self::LoadCluster { .. } | Self::Exists { .. } => 2,
             Self::OtherSite { .. } | Self::NoState { .. } => 2,
+            Self::Credentials { .. } | Self::UnknownSecret { .. } => 2,
             _ => 1,
         }
     }

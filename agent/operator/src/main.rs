@@ -23,6 +23,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use crate::error::Error;
+use crate::state::State;
 
 /// Describe a site once, and give every machine its bundle.
 ///
@@ -81,6 +82,19 @@ enum Command {
         #[arg(long)]
         renew: bool,
     },
+    /// Print one password from the state folder, by its name: `postgres.owner`, `redis.app`
+    ///
+    /// Prints it to standard output, for a client outside the site: `PGPASSWORD=$(ballast secret postgres.owner)`.
+    Secret {
+        /// Its name; a wrong one is answered with those that there are
+        name: String,
+        /// The cluster file
+        #[arg(default_value = "cluster.toml")]
+        cluster: PathBuf,
+        /// The state folder [default: `state` beside the cluster file]
+        #[arg(long, value_name = "DIR")]
+        state: Option<PathBuf>,
+    },
     /// Ask the site's Consul servers how every node is; exit with 1 unless all are passing
     ///
     /// Asks over HTTPS (port 8501), with the operator's certificate and a token that may read and nothing else, both
@@ -132,6 +146,7 @@ fn run(cli: Cli) -> Result<Outcome, Error> {
         }
         Command::Validate { cluster: path } => {
             let cluster = cluster::load_cluster(&path)?;
+            bundles::load_credentials(&cluster)?;
             done(format!("{}: good: {cluster}\n", path.display()))
         }
         Command::Bundle { cluster: path, out, state, renew } => {
@@ -140,6 +155,14 @@ fn run(cli: Cli) -> Result<Outcome, Error> {
             let state = state.unwrap_or_else(|| beside(&path, "state"));
             let report = bundles::make_bundles(&cluster, &state, &out, renew, now)?;
             done(report.to_string())
+        }
+        Command::Secret { name, cluster: path, state } => {
+            let cluster = cluster::load_cluster(&path)?;
+            let folder = state.unwrap_or_else(|| beside(&path, "state"));
+            let state = State::open_existing(&folder)?;
+            // Another site's password would be taken for this one's.
+            state.load_site(&cluster.site)?;
+            done(format!("{}\n", state.load_password(&name)?))
         }
         Command::Status { cluster: path, state, json, timeout } => {
             let cluster = cluster::load_cluster(&path)?;

@@ -1,4 +1,4 @@
-//! Secrets: random bytes of the operating system, in the forms Consul wants them.
+//! Secrets: random bytes of the operating system, in the forms Consul and the databases want them.
 
 use base64::prelude::{BASE64_STANDARD, Engine};
 
@@ -27,9 +27,33 @@ pub fn gossip_key() -> Result<String, Error> {
     Ok(BASE64_STANDARD.encode(random::<32>()?))
 }
 
+/// A password that no configuration file has to quote: 32 letters and digits.
+pub fn password() -> Result<String, Error> {
+    const DIGITS: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
+    let mut password = String::new();
+    while password.len() < 32 {
+        let [byte] = random::<1>()?;
+        // A byte beyond the last whole round of digits would make the first ones likelier.
+        let fair = usize::from(byte) < 256 - 256 % DIGITS.len();
+        let digit = DIGITS.get(usize::from(byte) % DIGITS.len()).filter(|_| fair);
+        password.extend(digit.map(|digit| char::from(*digit)));
+    }
+    Ok(password)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn passwords_are_random_ones_that_a_bundle_takes() {
+        let passwords = [(); 100].map(|()| password().unwrap());
+        assert!(passwords.iter().all(|p| p.len() == 32 && ballast_bundle::is_password(p)));
+        let mut digits: Vec<_> = passwords.iter().flat_map(|p| p.bytes()).collect();
+        digits.sort_unstable();
+        digits.dedup();
+        assert_eq!(digits.len(), 62, "a digit never came in 3200");
+    }
 
     #[test]
     fn uuids_are_random_ones_and_differ() {

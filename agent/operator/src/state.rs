@@ -6,14 +6,17 @@
 //! | `site-key.pem`, `site-key.pub` | the key that signs bundles, and what an image or a node trusts |
 //! | `ca.pem`, `ca-key.pem` | the certificate authority |
 //! | `operator.pem` | the operator's certificate and key |
+//! | `postgres.json`, `redis.json` | the databases' passwords, kept for as long as there may be data that bears them |
 //! | `nodes/<name>.json`, `nodes/<name>.pem` | a node's tokens, and its certificate and key |
 //! | `revoked.json` | accessors of tokens that are void, which Consul is to remove |
 //!
 //! Every file is written whole, and is made when it is missing, so a run that was cut short is finished by the next.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
+use ballast_bundle::RedisSecrets;
 use ed25519_dalek::SigningKey;
 use ed25519_dalek::pkcs8::spki::der::pem::LineEnding;
 use ed25519_dalek::pkcs8::{DecodePrivateKey, EncodePrivateKey};
@@ -27,7 +30,7 @@ use crate::authority::{Authority, Identity, Subject, date, make_authority, make_
 use crate::disk;
 use crate::error::Error;
 use crate::report::Report;
-use crate::secret::{gossip_key, random, uuid};
+use crate::secret::{gossip_key, password, random, uuid};
 
 /// What the whole site shares. Secret, hence no `Debug`.
 #[derive(Serialize, Deserialize)]
@@ -48,6 +51,28 @@ pub struct NodeTokens {
     /// Used by servers of the data centres that do not hold the access rules.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replication: Option<Token>,
+    /// Used by Patroni on members of a PostgreSQL cluster.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub patroni: Option<Token>,
+}
+
+/// Which tokens a node has beside those that all have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Purposes {
+    pub replicates: bool,
+    pub runs_patroni: bool,
+}
+
+/// The passwords of the PostgreSQL cluster. Secret, hence no `Debug`.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PostgresPasswords {
+    pub superuser: String,
+    pub replication: String,
+    pub rewind: String,
+    pub owner: String,
+    pub monitor: String,
+    pub api: String,
 }
 
 /// One of Consul's tokens.
@@ -126,6 +151,72 @@ impl State {
         save_json(&path, &secrets)?;
         report.created(&path, "gossip key and management token");
         Ok(secrets)
+    }
+
+    /// The passwords of the PostgreSQL cluster.
+    pub fn postgres(&self, report: &mut Report) -> Result<PostgresPasswords, Error> {
+        self.kept("postgres.json", "PostgreSQL's passwords", report, || {
+            Ok(PostgresPasswords {
+                superuser: password()?,
+                replication: password()?,
+                rewind: password()?,
+                owner: password()?,
+                monitor: password()?,
+                api: password()?,
+            })
+        })
+    }
+
+    /// The passwords of the Redis group.
+    pub fn redis(&self, report: &mut Report) -> Result<RedisSecrets, Error> {
+        self.kept("redis.json", "Redis's passwords", report, || {
+            Ok(RedisSecrets {
+                app: password()?,
+                replication: password()?,
+                sentinel: password()?,
+                monitor: password()?,
+            })
+        })
+    }
+
+    /// What a file holds, made when there is none.
+    fn kept<T: Serialize + DeserializeOwned>(
+        &self,
+        file: &str,
+        what: &str,
+        report: &mut Report,
+        make: impl FnOnce() -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        let path = self.root.join(file);
+        if let Some(found) = load_json(&path)? {
+            return Ok(found);
+        }
+        let made = make()?;
+        save_json(&path, &made)?;
+        report.created(&path, what);
+        Ok(made)
+    }
+
+    /// A password by its name, `postgres.owner`; without one, what there is to ask for.
+    pub fn load_password(&self, name: &str) -> Result<String, Error> {
+        let mut known = Vec::new();
+        for kind in ["postgres", "redis"] {
+            let path = self.root.join(format!("{kind}.json"));
+            let passwords: BTreeMap<String, String> = load_json(&path)?.unwrap_or_default();
+            for (key, password) in passwords {
+                let full = format!("{kind}.{key}");
+                if full == name {
+                    return Ok(password);
+                }
+                known.push(full);
+            }
+        }
+        let known = if known.is_empty() {
+            String::new()
+        } else {
+            format!("known are {}", known.join(", "))
+        };
+        Err(Error::UnknownSecret { name: name.to_owned(), known })
     }
 
     /// The key that signs bundles.
@@ -209,7 +300,7 @@ impl State {
     }
 
     /// A node's tokens.
-    pub fn node_tokens(&self, name: &str, replicates: bool) -> Result<NodeTokens, Error> {
+    pub fn node_tokens(&self, name: &str, purposes: Purposes) -> Result<NodeTokens, Error> {
         let path = self.node(name, "json");
         // Revoked while the file is still there: a run was cut short in forgetting the node, which is back now.
         let revoked = self.revoked()?;
@@ -218,13 +309,20 @@ impl State {
         let (mut tokens, mut changed) = match found {
             Some(tokens) => (tokens, false),
             None => {
-                (NodeTokens { agent: Token::new()?, dns: Token::new()?, replication: None }, true)
+                let (agent, dns) = (Token::new()?, Token::new()?);
+                (NodeTokens { agent, dns, replication: None, patroni: None }, true)
             }
         };
-        if replicates != tokens.replication.is_some() {
-            self.revoke(tokens.replication.iter())?;
-            tokens.replication = if replicates { Some(Token::new()?) } else { None };
-            changed = true;
+        let optional = [
+            (purposes.replicates, &mut tokens.replication),
+            (purposes.runs_patroni, &mut tokens.patroni),
+        ];
+        for (wanted, token) in optional {
+            if wanted != token.is_some() {
+                self.revoke(token.iter())?;
+                *token = if wanted { Some(Token::new()?) } else { None };
+                changed = true;
+            }
         }
         if changed {
             save_json(&path, &tokens)?;
@@ -241,8 +339,8 @@ impl State {
     /// Forgets a node: its tokens are void, and one of the same name will be another.
     pub fn remove_node(&self, name: &str) -> Result<(), Error> {
         let path = self.node(name, "json");
-        if let Some(NodeTokens { agent, dns, replication }) = load_json(&path)? {
-            self.revoke([&agent, &dns].into_iter().chain(&replication))?;
+        if let Some(NodeTokens { agent, dns, replication, patroni }) = load_json(&path)? {
+            self.revoke([&agent, &dns].into_iter().chain(&replication).chain(&patroni))?;
         }
         disk::remove(&self.node(name, "pem"))?;
         disk::remove(&path)?;

@@ -117,10 +117,10 @@ fn init_writes_a_site_that_bundles_are_made_from() {
     assert_eq!(site.run(&["init"]).0, 0);
     assert_eq!(site.run(&["validate", "cluster.toml"]).0, 0);
     site.bundle(&[]);
-    for node in ["consul-1", "consul-2", "consul-3"] {
+    for (node, serves) in [("consul-1", true), ("postgres-2", false), ("redis-3", false)] {
         let bundle = site.take(node);
         assert_eq!(bundle.node.consul.servers.len(), 3);
-        assert!(bundle.acl.is_some());
+        assert_eq!(bundle.acl.is_some(), serves);
     }
 }
 
@@ -237,7 +237,11 @@ fn an_authority_about_to_end_issues_nothing() {
 
 #[test]
 fn secrets_are_their_owners_alone_and_never_printed() {
-    let site = Site::of("two-data-centres.toml");
+    keeps_its_secrets(&Site::of("two-data-centres.toml"));
+    keeps_its_secrets(&Site::of("databases.toml"));
+}
+
+fn keeps_its_secrets(site: &Site) {
     // Nobody but this machine is asked.
     site.replace("\"10.", "\"127.");
     let mut printed = site.bundle(&[]);
@@ -247,9 +251,9 @@ fn secrets_are_their_owners_alone_and_never_printed() {
         let mode = fs::metadata(site.path(path.to_str().unwrap())).unwrap().permissions().mode();
         assert_eq!(mode & 0o7777, 0o600, "{}", path.display());
         let text = String::from_utf8_lossy(&content);
-        // Every quoted string of 36 characters or more, and every line of a PEM file.
+        // Every quoted string of 32 characters or more, and every line of a PEM file.
         let secrets =
-            text.split(['"', '\n']).filter(|word| word.len() >= 36 && !word.starts_with('-'));
+            text.split(['"', '\n']).filter(|word| word.len() >= 32 && !word.starts_with('-'));
         for secret in secrets {
             assert!(!printed.contains(secret), "{} is printed", path.display());
         }
@@ -464,4 +468,168 @@ fn folders_can_be_named() {
         let ignored = fs::read_to_string(site.path(made).join(".gitignore")).unwrap();
         assert!(ignored.ends_with("\n*\n"), "version control sees the secrets of {made}");
     }
+}
+
+#[test]
+fn a_databases_members_know_it_and_its_passwords_and_nobody_else_does() {
+    let site = Site::of("databases.toml");
+    site.bundle(&[]);
+    let [server, postgres, redis] =
+        ["consul-1", "postgres-1", "redis-1"].map(|node| site.take(node));
+    let known = [&server, &postgres, &redis].map(|b| {
+        let of_node = (b.node.postgres.is_some(), b.node.redis.is_some());
+        assert_eq!(of_node, (b.secrets.postgres.is_some(), b.secrets.redis.is_some()));
+        of_node
+    });
+    assert_eq!(known, [(false, false), (true, false), (false, true)]);
+
+    let cluster = postgres.node.postgres.as_ref().unwrap();
+    assert_eq!((cluster.cluster.as_str(), cluster.members.len()), ("postgres", 3));
+    assert_eq!(cluster.clients, postgres.node.network.site);
+    assert!(cluster.peer_detection);
+    let group = redis.node.redis.as_ref().unwrap();
+    assert_eq!((group.cluster.as_str(), group.members.len()), ("redis", 3));
+    assert_eq!(group.max_memory_bytes, Some(512 << 20));
+
+    // The members share their passwords, and each has a token of its own.
+    let [one, two] =
+        [&postgres, &site.take("postgres-2")].map(|b| b.secrets.postgres.clone().unwrap());
+    assert!(one.owner == two.owner && one.api == two.api);
+    assert!(one.patroni_token != two.patroni_token);
+    let mut passwords =
+        vec![&one.superuser, &one.replication, &one.rewind, &one.owner, &one.monitor, &one.api];
+    let of_redis = redis.secrets.redis.as_ref().unwrap();
+    passwords.extend([&of_redis.app, &of_redis.replication, &of_redis.sentinel, &of_redis.monitor]);
+    passwords.sort();
+    passwords.dedup();
+    assert_eq!(passwords.len(), 10);
+    assert!(passwords.iter().all(|p| p.len() == 32));
+}
+
+#[test]
+fn a_silent_member_is_watched_by_the_others_and_by_the_consul_servers() {
+    let site = Site::of("databases.toml");
+    site.bundle(&[]);
+    let [server, member, redis] = ["consul-1", "postgres-1", "redis-1"].map(|n| site.take(n));
+    assert!(redis.node.observed.is_empty());
+    assert_eq!(server.node.observed, member.node.observed);
+    let observed = &member.node.observed[0];
+    assert_eq!(observed.members, member.node.postgres.as_ref().unwrap().members);
+    let names = ["consul-1", "consul-2", "consul-3", "postgres-1", "postgres-2", "postgres-3"];
+    assert_eq!(observed.observers, names);
+
+    // Who watches may set the checks of those it watches, and of nobody else.
+    let writes = |node: &str| {
+        let policies = server.acl.as_ref().unwrap().policies.clone();
+        let rules = policies.into_iter().find(|p| p.name == format!("node-{node}")).unwrap().rules;
+        let written = |line: &&str| line.starts_with("node \"");
+        rules
+            .lines()
+            .filter(written)
+            .map(|l| l.split('"').nth(1).unwrap().to_owned())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(writes("consul-1"), ["consul-1", "postgres-1", "postgres-2", "postgres-3"]);
+    assert_eq!(writes("postgres-2"), ["postgres-2", "postgres-1", "postgres-3"]);
+    assert_eq!(writes("redis-1"), ["redis-1"]);
+
+    // Where acknowledged writes could be lost by it, nobody watches and nobody writes another's node.
+    site.replace("[postgres]", "[postgres]\ndurability = \"asynchronous\"");
+    site.bundle(&[]);
+    let server = site.take("consul-1");
+    assert!(server.node.observed.is_empty());
+    let rules = server.acl.unwrap().policies;
+    assert!(rules.iter().all(|p| p.rules.matches("\nnode \"").count() == 0));
+}
+
+#[test]
+fn a_database_is_trusted_by_the_names_that_clients_find_it_by() {
+    let site = Site::of("databases.toml");
+    site.replace("[postgres]", "[postgres]\ncluster = \"orders\"");
+    site.bundle(&[]);
+    let names = |node: &str| {
+        let pem = fs::read(site.path(&format!("state/nodes/{node}.pem"))).unwrap();
+        let (_, pem) = x509_parser::pem::parse_x509_pem(&pem).unwrap();
+        let names =
+            pem.parse_x509().unwrap().subject_alternative_name().unwrap().unwrap().value.clone();
+        names.general_names.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
+    };
+    for name in [
+        "primary.orders.service.consul",
+        "replica.orders.service.consul",
+        "orders.service.dc1.consul",
+    ] {
+        assert!(
+            names("postgres-1").contains(&format!("DNSName({name})")),
+            "{name}: {}",
+            names("postgres-1")
+        );
+    }
+    assert!(names("redis-2").contains("DNSName(primary.redis.service.dc1.consul)"));
+    assert!(!names("consul-1").contains("service"), "a Consul server could pass for a database");
+}
+
+#[test]
+fn a_password_is_printed_when_it_is_asked_for_by_name() {
+    let site = Site::of("databases.toml");
+    assert_eq!(site.run(&["secret", "postgres.owner"]).0, 2, "there is no state yet");
+    site.bundle(&[]);
+    let owner = site.take("postgres-1").secrets.postgres.clone().unwrap().owner;
+    assert_eq!(site.run(&["secret", "postgres.owner"]), (0, format!("{owner}\n")));
+    let app = site.take("redis-1").secrets.redis.clone().unwrap().app;
+    assert_eq!(site.run(&["secret", "redis.app", "cluster.toml"]), (0, format!("{app}\n")));
+    assert_eq!(
+        site.run(&["secret", "owner"]),
+        (2, "there is no secret \"owner\"\nhint: known are postgres.api, postgres.monitor, postgres.owner, \
+             postgres.replication, postgres.rewind, postgres.superuser, redis.app, redis.monitor, redis.replication, \
+             redis.sentinel\n".to_owned())
+    );
+}
+
+#[test]
+fn passwords_outlive_their_nodes_and_patronis_tokens_do_not() {
+    let site = Site::of("databases.toml");
+    site.bundle(&[]);
+    let before = site.take("postgres-3").secrets.postgres.clone().unwrap();
+    let with = fs::read_to_string(site.path("cluster.toml")).unwrap();
+    site.replace("postgres-3", "postgres-4");
+    site.bundle(&[]);
+    let acl = site.take("consul-1").acl.unwrap();
+    assert_eq!(acl.revoked.len(), 3);
+    assert!(acl.tokens.iter().all(|t| t.secret_id != before.patroni_token));
+    assert!(acl.policies.iter().all(|p| p.name != "patroni-postgres-3"));
+    fs::write(site.path("cluster.toml"), with).unwrap();
+    site.bundle(&[]);
+    let after = site.take("postgres-3").secrets.postgres.clone().unwrap();
+    assert!(after.owner == before.owner && after.superuser == before.superuser);
+    assert!(after.patroni_token != before.patroni_token);
+}
+
+#[test]
+fn a_stores_credentials_come_from_their_own_file() {
+    let site = Site::of("databases.toml");
+    site.replace(
+        "[redis]",
+        "[postgres.backup]\ncredentials = \"store.toml\"\nrepository = { type = \"s3\", \
+         endpoint = \"s3.example.org\", bucket = \"b\", region = \"r\", path = \"/x\" }\n[redis]",
+    );
+    for wrong in
+        [None, Some("access_key = \"hush\""), Some("access_key = \"hush\"\nsecret_key = \"a\\nb\"")]
+    {
+        wrong.iter().for_each(|text| fs::write(site.path("store.toml"), text).unwrap());
+        for command in ["validate", "bundle"] {
+            let (code, text) = site.run(&[command, "cluster.toml"]);
+            assert_eq!(code, 2, "{text}");
+            assert!(
+                text.starts_with("store.toml does not read as an access_key and a secret_key\n"),
+                "{text}"
+            );
+            assert!(!text.contains("hush") && !site.path("state").exists());
+        }
+    }
+    fs::write(site.path("store.toml"), "access_key = \"AK\"\nsecret_key = \"s/e+c=\"\n").unwrap();
+    site.bundle(&[]);
+    let store = site.take("postgres-1").secrets.postgres.clone().unwrap().backup_store;
+    assert_eq!(store, Some(["AK".to_owned(), "s/e+c=".to_owned()]));
+    assert!(site.take("redis-1").secrets.postgres.is_none());
 }

@@ -159,12 +159,12 @@ const REFUSALS: &[(&str, u32, &str, &str)] = &[
         "unknown-role",
         11,
         "node \"consul-1\": role \"consul-sever\" is unknown",
-        "known is \"consul-server\"; declare a role of your own images with [[role]]",
+        "known is \"consul-server\", \"postgres\", \"redis\"; declare a role of your own images with [[role]]",
     ),
     (
         "unknown-table",
         4,
-        "unknown field `sites`, expected one of `site`, `datacenter`, `node`, `role`",
+        "unknown field `sites`, expected one of `site`, `datacenter`, `node`, `role`, `timings`, `postgres`, `redis`",
         "correct the key's spelling, or take it out",
     ),
     (
@@ -178,6 +178,120 @@ const REFUSALS: &[(&str, u32, &str, &str)] = &[
         6,
         "`network`: invalid IP address syntax",
         "write an address such as 10.0.0.11, and a network such as 10.0.0.0/24",
+    ),
+    (
+        "cluster-named-consul",
+        28,
+        "redis.cluster \"consul\" is the service of Consul itself as well",
+        "give it a name of its own",
+    ),
+    (
+        "cluster-named-like-another",
+        28,
+        "postgres.cluster \"redis\" is the service of role \"redis\" as well",
+        "give it a name of its own",
+    ),
+    (
+        "four-redis",
+        29,
+        "there are 4 nodes of role \"redis\", which is not an odd number of three or more",
+        "have three, or five: a Sentinel runs beside each, and most of them must agree",
+    ),
+    (
+        "no-size",
+        28,
+        "redis.max_memory \"lots\" is not a size",
+        "write a number with kB, MB, GB or TB: \"512MB\"",
+    ),
+    (
+        "one-postgres",
+        28,
+        "a synchronous durability needs 2 or more nodes of role \"postgres\", and there is 1",
+        "have three, which bear the loss of one, or set `durability = \"asynchronous\"` under [postgres]",
+    ),
+    (
+        "one-postgres-unsaid",
+        29,
+        "a synchronous durability needs 2 or more nodes of role \"postgres\", and there is 1",
+        "have three, which bear the loss of one, or set `durability = \"asynchronous\"` under [postgres]",
+    ),
+    (
+        "own-account",
+        28,
+        "postgres.owner \"replicator\" is PostgreSQL's or the role's own",
+        "choose another: a lower-case letter, then letters, digits and underscores, 63 at most",
+    ),
+    (
+        "own-parameter",
+        29,
+        "postgres.parameters: fsync is set by the role itself",
+        "take it out, or correct it",
+    ),
+    (
+        "postgres-in-two-data-centres",
+        51,
+        "node \"postgres-3\": data centre \"south\" is not \"north\", where \"postgres-1\" of the same postgres cluster is",
+        "put all of them into one: Consul's sessions and keys end at its border",
+    ),
+    (
+        "postgres-without-nodes",
+        27,
+        "[postgres] describes a cluster without nodes",
+        "add nodes of role \"postgres\", or take the table out",
+    ),
+    (
+        "redis-without-nodes",
+        27,
+        "[redis] describes a cluster without nodes",
+        "add nodes of role \"redis\", or take the table out",
+    ),
+    (
+        "relative-repository",
+        28,
+        "postgres.backup: path \"backup\" is not an absolute path",
+        "correct it, or take it out",
+    ),
+    (
+        "store-without-credentials",
+        28,
+        "postgres.backup: `credentials` belongs to a store, and a store needs it",
+        "name a file beside this one with access_key and secret_key, for `type = \"s3\"` alone",
+    ),
+    (
+        "timings-out-of-order",
+        29,
+        "timings.ttl_secs: loop_wait 15 s + 2 x retry_timeout 10 s is more than 30 s: a primary would lose its key while it still waits for Consul",
+        "keep to the limit, or take the key out: the availability's own value fits",
+    ),
+    (
+        "two-redis",
+        29,
+        "there are 2 nodes of role \"redis\", which is not an odd number of three or more",
+        "have three, or five: a Sentinel runs beside each, and most of them must agree",
+    ),
+    (
+        "unknown-durability",
+        28,
+        "`durability`: unknown variant `safe`, expected one of `synchronous`, `quorum`, `asynchronous`",
+        "the example that `ballast init` writes shows every key with a value",
+    ),
+    (
+        "unknown-timing",
+        28,
+        "unknown field `patience_secs`, expected one of `dns_max_stale_secs`, `loop_wait_secs`, `min_replicas_max_lag_secs`, `peer_interval_ms`, `peer_misses`, `peer_window_ms`, `primary_start_timeout_secs`, `raft_multiplier`, `retry_timeout_secs`, `role_interval_ms`, `sentinel_ask_period_ms`, `sentinel_down_after_ms`, `sentinel_failover_timeout_ms`, `ttl_secs`, `watchdog_margin_secs`",
+        "correct the key or its value, or take it out",
+    ),
+    (
+        "watched-asynchronous",
+        29,
+        "postgres.peer_detection asks for a synchronous durability: each failover can lose acknowledged writes",
+        "take it out, or set durability to \"synchronous\" or \"quorum\"",
+    ),
+    (
+        "wrong-database",
+        28,
+        "postgres.database \"my-app\" is not an SQL identifier that needs no quoting",
+        "choose another: a lower-case letter, then letters, digits and underscores, 63 at most",
     ),
     (
         "wrong-type",
@@ -222,7 +336,7 @@ fn every_wrong_file_gets_its_sentence_and_changes_nothing() {
 fn every_fixture_is_either_refused_or_good() {
     for path in fixtures() {
         let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
-        let good = ["good", "two-data-centres"].contains(&name.as_str());
+        let good = ["good", "two-data-centres", "databases"].contains(&name.as_str());
         let listed = REFUSALS.iter().any(|(refused, ..)| *refused == name);
         assert!(good != listed, "{name}");
         let output = Command::new(env!("CARGO_BIN_EXE_ballast"))

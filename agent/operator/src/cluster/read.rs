@@ -9,7 +9,9 @@ use ipnet::IpNet;
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::{CONSUL_SERVER, Cluster, Datacenter, MAX_BYTES, Node};
+use super::databases::{PostgresTable, RedisTable};
+use super::timings::TimingsTable;
+use super::{CONSUL_SERVER, Cluster, Datacenter, MAX_BYTES, Node, POSTGRES, REDIS};
 
 /// Reads a cluster file; `file` is its name in messages.
 pub fn read_cluster(file: &str, bytes: &[u8]) -> Result<Cluster, DocumentError> {
@@ -33,6 +35,10 @@ struct Document {
     node: Vec<NodeTable>,
     #[serde(default)]
     role: Vec<RoleTable>,
+    #[serde(default)]
+    timings: TimingsTable,
+    postgres: Option<Spanned<PostgresTable>>,
+    redis: Option<Spanned<RedisTable>>,
 }
 
 #[derive(Deserialize)]
@@ -56,10 +62,10 @@ struct DatacenterTable {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct NodeTable {
+pub(super) struct NodeTable {
     name: Spanned<String>,
-    role: Spanned<String>,
-    datacenter: Spanned<String>,
+    pub(super) role: Spanned<String>,
+    pub(super) datacenter: Spanned<String>,
     address: Spanned<IpAddr>,
     interface: Option<Spanned<String>>,
     #[serde(default)]
@@ -74,15 +80,15 @@ struct RoleTable {
 }
 
 /// The file a value came from, to say where it stands.
-struct Source<'a> {
+pub(super) struct Source<'a> {
     file: &'a str,
     bytes: &'a [u8],
 }
 
-type Checked<T> = Result<T, DocumentError>;
+pub(super) type Checked<T> = Result<T, DocumentError>;
 
 impl Source<'_> {
-    fn refuse_at(
+    pub(super) fn refuse_at(
         &self,
         line: usize,
         reason: impl Into<String>,
@@ -91,11 +97,11 @@ impl Source<'_> {
         DocumentError { file: self.file.to_owned(), line, reason: reason.into(), hint: hint.into() }
     }
 
-    fn line<T>(&self, value: &Spanned<T>) -> usize {
+    pub(super) fn line<T>(&self, value: &Spanned<T>) -> usize {
         line_of(self.bytes, value.span().start)
     }
 
-    fn refuse<T>(
+    pub(super) fn refuse<T>(
         &self,
         at: &Spanned<T>,
         reason: impl Into<String>,
@@ -119,15 +125,36 @@ impl Source<'_> {
         }
         let domain = domain.map_or_else(|| "consul".to_owned(), Spanned::into_inner);
         let datacenters = self.datacenters(&document.datacenter)?;
-        let roles = self.roles(&document.role)?;
-        let nodes = self.nodes(document.node, &datacenters, &roles)?;
+        let timings = self.timings(availability, &document.timings)?;
+        let (postgres, redis) = (document.postgres.as_ref(), document.redis.as_ref());
+        let services = [
+            self.service(POSTGRES, postgres.and_then(|t| t.get_ref().cluster.as_ref()))?,
+            self.service(REDIS, redis.and_then(|t| t.get_ref().cluster.as_ref()))?,
+        ];
+        let roles = self.roles(&document.role, services)?;
+        self.check_services(&roles, postgres, redis)?;
+        let nodes = self.nodes(&document.node, &datacenters, &roles)?;
         for table in &document.datacenter {
             self.check_servers(table, &nodes)?;
         }
-        Ok(Cluster { site, domain, availability, datacenters, nodes })
+        let networks = datacenters.iter().map(|d| d.network).collect();
+        let members = document.node.iter().zip(&nodes).collect::<Vec<_>>();
+        let (postgres, backup_credentials) = self.postgres(postgres, &members, networks)?.unzip();
+        let redis = self.redis(redis, &members)?;
+        Ok(Cluster {
+            site,
+            domain,
+            availability,
+            timings,
+            datacenters,
+            nodes,
+            postgres,
+            backup_credentials: backup_credentials.flatten(),
+            redis,
+        })
     }
 
-    fn label(&self, what: &str, name: &Spanned<String>) -> Checked<String> {
+    pub(super) fn label(&self, what: &str, name: &Spanned<String>) -> Checked<String> {
         if is_label(name.get_ref()) {
             return Ok(name.get_ref().clone());
         }
@@ -238,9 +265,17 @@ impl Source<'_> {
     }
 
     /// Every role with the services its nodes may register.
-    fn roles(&self, tables: &[RoleTable]) -> Checked<Vec<(String, Vec<String>)>> {
-        // Consul registers its servers' own service by itself.
-        let mut roles = vec![(CONSUL_SERVER.to_owned(), Vec::new())];
+    fn roles(
+        &self,
+        tables: &[RoleTable],
+        [postgres, redis]: [String; 2],
+    ) -> Checked<Vec<(String, Vec<String>)>> {
+        let mut roles = vec![
+            // Consul registers its servers' own service by itself.
+            (CONSUL_SERVER.to_owned(), Vec::new()),
+            (POSTGRES.to_owned(), vec![postgres]),
+            (REDIS.to_owned(), vec![redis]),
+        ];
         for table in tables {
             let name = self.label("role", &table.name)?;
             if roles.iter().any(|(role, _)| *role == name) {
@@ -264,7 +299,7 @@ impl Source<'_> {
 
     fn nodes(
         &self,
-        tables: Vec<NodeTable>,
+        tables: &[NodeTable],
         datacenters: &[Datacenter],
         roles: &[(String, Vec<String>)],
     ) -> Checked<Vec<Node>> {
@@ -327,8 +362,8 @@ impl Source<'_> {
                 services: services.clone(),
                 datacenter: datacenter.name.clone(),
                 address,
-                interface: table.interface.map(Spanned::into_inner),
-                settings: table.settings,
+                interface: table.interface.as_ref().map(|i| i.get_ref().clone()),
+                settings: table.settings.clone(),
             });
         }
         Ok(nodes)

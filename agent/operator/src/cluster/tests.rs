@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use ballast_bundle::is_label;
+use ballast_contract::Durability;
 use proptest::prelude::*;
 
 use super::*;
@@ -18,6 +19,13 @@ fn check(cluster: &Cluster) {
         assert!(datacenter.network.contains(&node.address));
         assert!(is_label(&node.name) && is_label(&node.role));
     }
+    assert_eq!(cluster.timings.validate(), Ok(()));
+    if let Some(postgres) = &cluster.postgres {
+        assert!(postgres.members.len() > 1 || postgres.durability == Durability::Asynchronous);
+    }
+    if let Some(redis) = &cluster.redis {
+        assert!(redis.members.len() > 2 && redis.members.len() % 2 == 1);
+    }
     for datacenter in &cluster.datacenters {
         assert_eq!(cluster.servers(&datacenter.name).count() % 2, 1);
     }
@@ -31,6 +39,11 @@ fn line() -> impl Strategy<Value = String> {
         "[[node]]",
         "[[role]]",
         "[node.settings]",
+        "[timings]",
+        "[postgres]",
+        "[postgres.backup]",
+        "[postgres.parameters]",
+        "[redis]",
     ]);
     let key = prop::sample::select(vec![
         "name",
@@ -45,6 +58,14 @@ fn line() -> impl Strategy<Value = String> {
         "services",
         "domain",
         "settings",
+        "cluster",
+        "durability",
+        "owner",
+        "clients",
+        "peer_detection",
+        "repository",
+        "max_memory",
+        "ttl_secs",
     ]);
     let value = prop_oneof![
         prop::sample::select(vec![
@@ -56,6 +77,13 @@ fn line() -> impl Strategy<Value = String> {
             "{}",
             "1",
             "\"fast\"",
+            "\"postgres\"",
+            "\"redis\"",
+            "\"quorum\"",
+            "\"1GB\"",
+            "true",
+            "30",
+            "{ type = \"path\", path = \"/\" }",
             "\"\"",
             "\"::1\"",
             "\"::/0\"",
@@ -76,8 +104,12 @@ fn line() -> impl Strategy<Value = String> {
 fn the_example_is_a_site() {
     let cluster = read_cluster("cluster.toml", EXAMPLE.as_bytes()).unwrap();
     check(&cluster);
-    assert_eq!(cluster.nodes.len(), 3);
+    let of_role = |role| cluster.nodes.iter().filter(|n| n.role == role).count();
+    assert_eq!([CONSUL_SERVER, POSTGRES, REDIS].map(of_role), [3, 3, 3]);
+    assert_eq!(cluster.nodes.len(), 9);
     assert_eq!(cluster.primary(), "dc1");
+    assert_eq!(cluster.timings, Availability::Normal.timings());
+    assert_eq!(cluster.observers().len(), 6);
 }
 
 #[test]
@@ -90,8 +122,14 @@ fn the_example_is_a_site_with_every_line_that_is_commented_out() {
         })
         .collect();
     let cluster = read_cluster("cluster.toml", every.as_bytes()).unwrap();
-    assert_eq!(cluster.nodes.len(), 4);
-    assert_eq!(cluster.nodes[3].services, ["metrics"]);
+    assert_eq!(cluster.nodes.len(), 10);
+    assert_eq!(cluster.nodes[9].services, ["metrics"]);
+    assert_eq!(cluster.timings.ttl_secs, 40);
+    let postgres = cluster.postgres.unwrap();
+    assert_eq!(postgres.clients.len(), 2);
+    assert_eq!(postgres.parameters["max_connections"], "200");
+    assert_eq!(postgres.backup.unwrap().keep_full, 2);
+    assert_eq!(cluster.redis.unwrap().max_memory_bytes, Some(512 << 20));
 }
 
 proptest! {

@@ -3,12 +3,11 @@
 use super::*;
 use crate::cluster::read_cluster;
 use crate::consul::Tags;
-use crate::init::EXAMPLE;
 
 const GOSSIP: (&str, &str) = ("serfHealth", "passing");
 
 fn cluster() -> Cluster {
-    read_cluster("cluster.toml", EXAMPLE.as_bytes()).unwrap()
+    read_cluster("cluster.toml", include_bytes!("../../tests/fixtures/good.toml")).unwrap()
 }
 
 fn check(node: &str, id: &str, status: &str) -> Check {

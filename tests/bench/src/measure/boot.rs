@@ -8,7 +8,6 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use ballast_machines::cluster::CONSUL_SERVER;
 use ballast_machines::error::chain;
 use ballast_machines::machine::{Boot, Bundle, Machine, Site, Wanted};
 use ballast_machines::poll;
@@ -119,10 +118,12 @@ impl Kind {
     ) -> Result<()> {
         let site = QemuSite::new(hardware.clone(), dir);
         let mut machine = site.machine(Wanted {
+            name: node_bundle::NODE.into(),
+            number: 1,
             bundle: self.bundle.clone(),
             boot: Boot::Firmware,
             disk: self.disk.clone(),
-            ..Wanted::new(node_bundle::NODE, 1, CONSUL_SERVER)
+            credentials: Vec::new(),
         })?;
         first.push(self.boot(machine.as_mut(), "first boot")?);
         switch_off(machine.as_mut())?;

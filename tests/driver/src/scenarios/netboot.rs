@@ -1,6 +1,7 @@
 //! The image as one file, started by firmware as from the network: its root comes along and is verified all the same.
 
-use super::{ensure, run, servers, wait_for_success, wanted};
+use super::{ensure, run, wait_for_success, wanted};
+use crate::cluster::{Availability, Cluster};
 use crate::error::Result;
 use crate::machine::{Boot, Bundle, Wanted};
 use crate::trial::{Group, Trial};
@@ -13,7 +14,8 @@ pub const GROUP: Group = Group {
 };
 
 fn try_netboot(trial: &mut Trial) -> Result<()> {
-    let cluster = servers(trial, "cluster", 1)?;
+    let dir = trial.dir().join("cluster");
+    let cluster = Cluster::make(trial.given().ballast(), &dir, 1, Availability::Wide)?;
     let mut machine = trial.machine(Wanted {
         bundle: Bundle::Credential(cluster.bundle("consul-1")),
         boot: Boot::Netboot,
