@@ -20,7 +20,7 @@
         default = workspace.operator;
       };
 
-      apps.${system} = bootstrap.apps images.consul-server // {
+      apps.${system} = bootstrap.apps images // {
         default = self.apps.${system}.ballast;
       };
 

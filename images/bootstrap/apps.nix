@@ -1,7 +1,7 @@
 # What `nix run` starts: our programs, told by the environment where the image and the locked tools are.
 { lock, locked, seed, trees, tools, workspace }:
 let
-  inherit (builtins) attrNames concatStringsSep map;
+  inherit (builtins) attrNames concatStringsSep intersectAttrs map;
 
   app = name: { program, arguments ? "", environment ? { } }:
     let
@@ -16,30 +16,36 @@ let
       };
     in { type = "app"; program = "${script}/bin/${name}"; };
 
-  # Where the machine driver finds what it boots and what it boots it with.
-  machines = image: {
-    BALLAST_IMAGE = "${image}";
-    BALLAST_PARTS = "${image.parts}";
-    BALLAST_QEMU = "${trees.closure "qemu"}:${trees.closure "assembling"}";
-    BALLAST_NSPAWN = "${trees.closure "containers"}:${trees.closure "assembling"}";
-    BALLAST_COMMAND = "${workspace.operator}/bin/ballast";
-  };
+  # The lab's site: three nodes of each of these that there is an image for.
+  roles = intersectAttrs { consul-server = null; postgres = null; redis = null; };
+
+  # Where the machine driver finds what it boots, by role, and what it boots it with.
+  machines = images:
+    let
+      each = path: concatStringsSep ":" (map (role: "${role}=${path images.${role}}") (attrNames images));
+    in {
+      BALLAST_IMAGE = each (image: image);
+      BALLAST_PARTS = each (image: image.parts);
+      BALLAST_QEMU = "${trees.closure "qemu"}:${trees.closure "assembling"}";
+      BALLAST_NSPAWN = "${trees.closure "containers"}:${trees.closure "assembling"}";
+      BALLAST_COMMAND = "${workspace.operator}/bin/ballast";
+    };
 in
 {
   inherit app machines;
 
-  apps = image: {
+  apps = images: {
     ballast = app "ballast" { program = "${workspace.operator}/bin/ballast"; };
 
     lab = app "lab" {
       program = "${workspace.machines}/bin/ballast-machines";
       arguments = "lab";
-      environment = machines image;
+      environment = machines (roles images);
     };
 
-    bench = app "bench" {
+    bench = let image = images.consul-server; in app "bench" {
       program = "${workspace.bench}/bin/ballast-bench";
-      environment = machines image // {
+      environment = machines { consul-server = image; } // {
         BALLAST_SPEC = image.specFile;
         BALLAST_PACKAGES = image.packagesFile;
         BALLAST_ASSEMBLE = "${workspace.assembler}/bin/ballast-assemble";

@@ -89,7 +89,7 @@ pub fn choose(asked: Backend, given: &Given) -> Result<Chosen> {
 /// When it cannot be set up.
 pub fn site(runs: &Runs, given: &Given, dir: &Path) -> Result<Box<dyn Site>> {
     Ok(match runs {
-        Runs::Nspawn => Box::new(NspawnSite::new(given.nspawn(), &given.parts()?, dir)?),
+        Runs::Nspawn => Box::new(NspawnSite::new(given.nspawn(), given.images()?, dir)?),
         Runs::Qemu(accel) => Box::new(QemuSite::new(given.hardware(*accel)?, dir)),
     })
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
+use crate::cluster::CONSUL_SERVER;
 use crate::error::{Error, Result};
 use crate::given::Given;
 use crate::machine::{self, Bundle, Machine, Site, Wanted};
@@ -21,6 +22,9 @@ pub struct Options {
     /// How it is started
     #[arg(long, value_enum, default_value_t = How::Direct)]
     how: How,
+    /// The role whose image it is made from
+    #[arg(long, default_value = CONSUL_SERVER)]
+    role: String,
     /// A bundle, given as a credential
     #[arg(long, value_name = "FILE")]
     bundle: Option<PathBuf>,
@@ -51,8 +55,6 @@ pub fn boot(options: Options) -> Result<()> {
     let workspace = Workspace::new()?;
     let site = QemuSite::new(options.given.hardware(Accel::Tcg)?, workspace.dir());
     let mut machine = site.machine(Wanted {
-        name: "machine".into(),
-        number: 1,
         bundle: match (options.bundle, options.volume) {
             (Some(file), _) => Bundle::Credential(file),
             (None, Some(dir)) => Bundle::Volume(dir),
@@ -63,8 +65,7 @@ pub fn boot(options: Options) -> Result<()> {
             How::Direct => machine::Boot::Direct,
             How::Netboot => machine::Boot::Netboot,
         },
-        disk: None,
-        credentials: Vec::new(),
+        ..Wanted::new("machine", 1, &options.role)
     })?;
     machine.power_on()?;
     show(machine.console().clone());

@@ -1,4 +1,4 @@
-//! A site of Consul servers, described and bundled as an operator would: `cluster.toml`, then `ballast bundle`.
+//! A site, described and bundled as an operator would: `cluster.toml`, then `ballast bundle`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,9 +7,82 @@ use std::process::Command;
 use crate::error::{Error, Result};
 use crate::programs::output;
 
+/// The role whose nodes hold the catalogue.
+pub const CONSUL_SERVER: &str = "consul-server";
+/// The clients' own address in the site's network, with its prefix length.
+pub const CLIENTS_ADDRESS: &str = "10.83.0.1/24";
+const NETWORK: &str = "10.83.0.0/24";
+
+/// What a site consists of: what an operator would write down.
+#[derive(Debug, Clone)]
+pub struct Layout {
+    /// Its nodes, in the order of their numbers.
+    pub nodes: Vec<Node>,
+    /// How long silence is borne.
+    pub availability: Availability,
+    /// Further lines of the `[site]` table.
+    pub site: String,
+    /// Further tables of `cluster.toml`.
+    pub tables: String,
+    /// The time from which certificates run (RFC 3339), if not now.
+    pub now: Option<String>,
+}
+
+impl Layout {
+    /// That many nodes of each role, `postgres-1` and so on, at most nine of each, with what an operator gets who says
+    /// nothing more.
+    pub fn new(roles: &[(&str, u8)]) -> Self {
+        let mut nodes = Vec::new();
+        for (place, (role, count)) in (1u8..).zip(roles) {
+            for index in 1..=*count {
+                nodes.push(Node {
+                    name: format!("{}-{index}", role.split('-').next().unwrap_or(role)),
+                    number: u8::try_from(nodes.len() + 1).unwrap_or(u8::MAX),
+                    role: (*role).to_owned(),
+                    address: format!("10.83.0.{place}{index}"),
+                });
+            }
+        }
+        Self {
+            nodes,
+            availability: Availability::Normal,
+            site: String::new(),
+            tables: String::new(),
+            now: None,
+        }
+    }
+
+    /// The same with this availability.
+    pub fn with(self, availability: Availability) -> Self {
+        Self { availability, ..self }
+    }
+
+    fn describe(&self) -> String {
+        let availability = match self.availability {
+            Availability::Fast => "fast",
+            Availability::Normal => "normal",
+            Availability::Wide => "wide",
+        };
+        let mut text = format!(
+            "[site]\nname = \"lab\"\navailability = \"{availability}\"\n{}\n\
+             [[datacenter]]\nname = \"dc1\"\nnetwork = \"{NETWORK}\"\n\n{}",
+            self.site, self.tables
+        );
+        for Node { name, role, address, .. } in &self.nodes {
+            text.push_str(&format!(
+                "\n[[node]]\nname = \"{name}\"\nrole = \"{role}\"\ndatacenter = \"dc1\"\n\
+                 address = \"{address}\"\n"
+            ));
+        }
+        text
+    }
+}
+
 /// How long silence is borne; a table of the product's own.
 #[derive(Debug, Clone, Copy)]
 pub enum Availability {
+    /// For machines that are near each other and have time for one another.
+    Fast,
     /// What an operator gets who says nothing.
     Normal,
     /// For machines whose instructions are translated: a pause of seconds is no failure.
@@ -24,7 +97,7 @@ pub struct Cluster {
 }
 
 /// One node of the site.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Node {
     /// Its name.
     pub name: String,
@@ -37,47 +110,25 @@ pub struct Node {
 }
 
 impl Cluster {
-    /// Describes a site of that many Consul servers in `dir` and makes its bundles.
+    /// Describes the site in `dir` and makes its bundles.
     ///
     /// # Errors
     /// When `ballast` fails.
-    pub fn make(
-        ballast: &Path,
-        dir: &Path,
-        servers: u8,
-        availability: Availability,
-    ) -> Result<Self> {
-        Self::make_at(ballast, dir, servers, availability, None)
-    }
-
-    /// The same, as if it were made at another time (RFC 3339): certificates run from then.
-    ///
-    /// # Errors
-    /// When `ballast` fails.
-    pub fn make_at(
-        ballast: &Path,
-        dir: &Path,
-        servers: u8,
-        availability: Availability,
-        now: Option<&str>,
-    ) -> Result<Self> {
+    pub fn make(ballast: &Path, dir: &Path, layout: &Layout) -> Result<Self> {
         fs::create_dir_all(dir).map_err(Error::file("making", dir))?;
-        let nodes: Vec<Node> = (1..=servers)
-            .map(|number| Node {
-                name: format!("consul-{number}"),
-                number,
-                role: "consul-server".into(),
-                address: format!("10.83.0.{}", 10 + number),
-            })
-            .collect();
         let file = dir.join("cluster.toml");
-        fs::write(&file, describe(&nodes, availability)).map_err(Error::file("writing", &file))?;
-        let cluster = Self { dir: dir.to_path_buf(), nodes };
+        fs::write(&file, layout.describe()).map_err(Error::file("writing", &file))?;
+        let cluster = Self { dir: dir.to_path_buf(), nodes: layout.nodes.clone() };
         let mut command = Command::new(ballast);
         command.arg("bundle").arg(&file).arg("--out").arg(dir.join("bundles"));
-        command.args(now.map(|now| format!("--now={now}")));
+        command.args(layout.now.iter().map(|now| format!("--now={now}")));
         output(&mut command)?;
         Ok(cluster)
+    }
+
+    /// The directory that holds `cluster.toml`, `state` and `bundles`.
+    pub fn dir(&self) -> &Path {
+        &self.dir
     }
 
     /// A node's bundle.
@@ -86,19 +137,35 @@ impl Cluster {
     }
 }
 
-fn describe(nodes: &[Node], availability: Availability) -> String {
-    let availability = match availability {
-        Availability::Normal => "normal",
-        Availability::Wide => "wide",
-    };
-    let mut text = format!(
-        "[site]\nname = \"lab\"\navailability = \"{availability}\"\n\n\
-         [[datacenter]]\nname = \"dc1\"\nnetwork = \"10.83.0.0/24\"\n"
-    );
-    for Node { name, role, address, .. } in nodes {
-        text.push_str(&format!(
-            "\n[[node]]\nname = \"{name}\"\nrole = \"{role}\"\ndatacenter = \"dc1\"\naddress = \"{address}\"\n"
-        ));
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nodes_of_all_roles_have_names_numbers_and_addresses_of_their_own() {
+        let layout = Layout::new(&[(CONSUL_SERVER, 3), ("postgres", 3), ("redis", 3)]);
+        let names: Vec<&str> = layout.nodes.iter().map(|node| node.name.as_str()).collect();
+        let all =
+            "consul-1 consul-2 consul-3 postgres-1 postgres-2 postgres-3 redis-1 redis-2 redis-3";
+        assert_eq!(names.join(" "), all);
+        let numbers: Vec<u8> = layout.nodes.iter().map(|node| node.number).collect();
+        assert_eq!(numbers, [1, 2, 3, 4, 5, 6, 7, 8, 9]);
+        let addresses: Vec<&str> = layout.nodes.iter().map(|node| node.address.as_str()).collect();
+        assert_eq!(addresses.first().copied(), Some("10.83.0.11"));
+        assert_eq!(addresses.get(3).copied(), Some("10.83.0.21"));
+        assert_eq!(addresses.last().copied(), Some("10.83.0.33"));
     }
-    text
+
+    #[test]
+    fn what_is_added_stands_in_its_table() {
+        let mut layout = Layout::new(&[("redis", 1)]);
+        layout.site = "durability = \"quorum\"\n".into();
+        layout.tables = "[redis]\nport = 1\n".into();
+        let text = layout.describe();
+        let tables: Vec<&str> = text.split("\n[").collect();
+        let [site, _datacenter, redis, node] = tables.as_slice() else { panic!("{text}") };
+        assert!(site.starts_with("[site]") && site.contains("durability"), "{text}");
+        assert_eq!(*redis, "redis]\nport = 1\n");
+        assert!(node.contains("role = \"redis\""), "{text}");
+    }
 }

@@ -1,22 +1,23 @@
-//! What a run is given: the image under test and the programs that run it.
+//! What a run is given: the images under test and the programs that run them.
 
 use std::path::PathBuf;
 
 use clap::Args;
 
-use crate::error::{Error, Result};
+use crate::error::Result;
+use crate::images::{Images, OfRole};
 use crate::programs::Programs;
 use crate::qemu::{Accel, Hardware, probe_kvm};
 
 /// Paths that the flake sets in the environment and a developer gives as options.
 #[derive(Args, Debug, Clone)]
 pub struct Given {
-    /// Directory that holds `disk.raw` and `netboot.efi`
-    #[arg(long, env = "BALLAST_IMAGE", value_name = "DIR")]
-    image: Option<PathBuf>,
-    /// Directory that holds the image's parts: `vmlinuz`, `initrd.zst`, `cmdline`, `root.erofs`
-    #[arg(long, env = "BALLAST_PARTS", value_name = "DIR")]
-    parts: Option<PathBuf>,
+    /// Directories that hold `disk.raw` and `netboot.efi`, each with the role of the image; without one, a Consul server's
+    #[arg(long = "image", env = "BALLAST_IMAGE", value_name = "[ROLE=]DIR", value_delimiter = ':')]
+    images: Vec<OfRole>,
+    /// Directories that hold an image's parts: `vmlinuz`, `initrd.zst`, `cmdline`, `root.erofs`
+    #[arg(long, env = "BALLAST_PARTS", value_name = "[ROLE=]DIR", value_delimiter = ':')]
+    parts: Vec<OfRole>,
     /// Trees of unpacked packages, divided by colons, that hold QEMU and OVMF; without them, the `PATH`
     #[arg(long, env = "BALLAST_QEMU", value_name = "TREES", value_delimiter = ':')]
     qemu: Vec<PathBuf>,
@@ -32,20 +33,12 @@ pub struct Given {
 }
 
 impl Given {
-    /// The image's parts.
+    /// The images, by role.
     ///
     /// # Errors
-    /// When none are given.
-    pub fn parts(&self) -> Result<PathBuf> {
-        given(&self.parts, "--parts", "the parts of an image")
-    }
-
-    /// The image's disk.
-    ///
-    /// # Errors
-    /// When no image is given.
-    pub fn disk(&self) -> Result<PathBuf> {
-        Ok(given(&self.image, "--image", "an image")?.join("disk.raw"))
+    /// When their directories cannot be found.
+    pub fn images(&self) -> Result<Images> {
+        Images::new(&self.images, &self.parts)
     }
 
     /// The programs QEMU comes with.
@@ -66,12 +59,11 @@ impl Given {
     /// What QEMU machines are made from.
     ///
     /// # Errors
-    /// When the image or its parts are not given.
+    /// When the images cannot be found.
     pub fn hardware(&self, accel: Accel) -> Result<Hardware> {
         Ok(Hardware {
             programs: self.qemu(),
-            image: given(&self.image, "--image", "an image")?,
-            parts: self.parts()?,
+            images: self.images()?,
             accel,
             memory_mib: self.memory_mib,
             words: words(accel).iter().map(|word| (*word).to_owned()).collect(),
@@ -83,7 +75,8 @@ impl Given {
     /// # Errors
     /// When QEMU does not start.
     pub fn accel(&self) -> Result<(Accel, String)> {
-        let (works, why) = probe_kvm(&self.qemu(), &self.parts()?.join("vmlinuz"))?;
+        let (works, why) =
+            probe_kvm(&self.qemu(), &self.images()?.any()?.parts()?.join("vmlinuz"))?;
         Ok((if works { Accel::Kvm } else { Accel::Tcg }, why))
     }
 }
@@ -96,11 +89,4 @@ fn words(accel: Accel) -> &'static [&'static str] {
             &["systemd.default_device_timeout_sec=900", "systemd.default_timeout_start_sec=900"]
         }
     }
-}
-
-fn given(path: &Option<PathBuf>, option: &str, what: &str) -> Result<PathBuf> {
-    let path = path
-        .as_ref()
-        .ok_or_else(|| Error::Missing(format!("{what} is needed: give it with {option}")))?;
-    std::path::absolute(path).map_err(Error::file("finding", path))
 }

@@ -36,6 +36,8 @@ struct Wires {
     learned: BTreeMap<Mac, String>,
     /// Pairs, in name order, that do not hear each other.
     cut: BTreeSet<(String, String)>,
+    /// Ports that hear nobody and are not heard.
+    isolated: BTreeSet<String>,
     /// Percent of frames lost, by pair.
     loss: BTreeMap<(String, String), u8>,
     /// State of the generator that decides which frame is lost: the same run loses the same ones.
@@ -78,6 +80,16 @@ impl Hub {
         lock(&self.wires).cut.remove(&pair(a, b));
     }
 
+    /// Cuts a machine's link to everyone.
+    pub fn isolate(&self, machine: &str) {
+        lock(&self.wires).isolated.insert(machine.to_owned());
+    }
+
+    /// Restores a machine's link to everyone it is not cut from.
+    pub fn rejoin(&self, machine: &str) {
+        lock(&self.wires).isolated.remove(machine);
+    }
+
     /// Loses this percentage of the frames between two machines.
     pub fn lose(&self, a: &str, b: &str, percent: u8) {
         lock(&self.wires).loss.insert(pair(a, b), percent);
@@ -115,7 +127,7 @@ impl Wires {
             None => self.ports.keys().cloned().collect(),
         };
         for port in targets {
-            if port == from || self.cut.contains(&pair(from, &port)) || self.lost(from, &port) {
+            if port == from || self.is_cut(from, &port) || self.lost(from, &port) {
                 continue;
             }
             if let Some(queue) = self.ports.get(&port) {
@@ -123,6 +135,10 @@ impl Wires {
                 let _ = queue.try_send(Arc::clone(frame));
             }
         }
+    }
+
+    fn is_cut(&self, a: &str, b: &str) -> bool {
+        self.isolated.contains(a) || self.isolated.contains(b) || self.cut.contains(&pair(a, b))
     }
 
     fn lost(&mut self, from: &str, to: &str) -> bool {
@@ -233,6 +249,21 @@ mod tests {
         a.send(EVERYONE, "lost to b");
         assert_eq!(c.hear(), "lost to b");
         hub.restore("a", "b");
+        a.send(EVERYONE, "heard by b");
+        assert_eq!(b.hear(), "heard by b");
+    }
+
+    #[test]
+    fn an_isolated_machine_hears_nobody_until_it_rejoins() {
+        let dir = tempfile::tempdir().unwrap();
+        let hub = Hub::new(dir.path());
+        let mut a = Station::plug_in(&hub, "a", 1);
+        let mut b = Station::plug_in(&hub, "b", 2);
+        let mut c = Station::plug_in(&hub, "c", 3);
+        hub.isolate("b");
+        a.send(EVERYONE, "lost to b");
+        assert_eq!(c.hear(), "lost to b");
+        hub.rejoin("b");
         a.send(EVERYONE, "heard by b");
         assert_eq!(b.hear(), "heard by b");
     }

@@ -8,6 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use ballast_machines::cluster::CONSUL_SERVER;
 use ballast_machines::error::chain;
 use ballast_machines::machine::{Boot, Bundle, Machine, Site, Wanted};
 use ballast_machines::poll;
@@ -118,12 +119,10 @@ impl Kind {
     ) -> Result<()> {
         let site = QemuSite::new(hardware.clone(), dir);
         let mut machine = site.machine(Wanted {
-            name: node_bundle::NODE.into(),
-            number: 1,
             bundle: self.bundle.clone(),
             boot: Boot::Firmware,
             disk: self.disk.clone(),
-            credentials: Vec::new(),
+            ..Wanted::new(node_bundle::NODE, 1, CONSUL_SERVER)
         })?;
         first.push(self.boot(machine.as_mut(), "first boot")?);
         switch_off(machine.as_mut())?;

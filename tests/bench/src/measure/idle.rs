@@ -4,7 +4,8 @@
 
 use std::time::{Duration, Instant};
 
-use ballast_machines::machine::{Boot, Bundle, Machine, Site, Wanted};
+use ballast_machines::cluster::CONSUL_SERVER;
+use ballast_machines::machine::{Bundle, Machine, Site, Wanted};
 use ballast_machines::nspawn::NspawnSite;
 use ballast_machines::poll;
 use ballast_machines::programs::tail;
@@ -34,12 +35,8 @@ pub fn measure(bench: &Bench) -> Result<Vec<Measured>> {
     let bundle = node_bundle::save(bench.options.given.ballast(), &dir)?;
     let (site, place) = site(bench, &dir)?;
     let mut machine = site.machine(Wanted {
-        name: node_bundle::NODE.into(),
-        number: 1,
         bundle: Bundle::Credential(bundle),
-        boot: Boot::Direct,
-        disk: None,
-        credentials: Vec::new(),
+        ..Wanted::new(node_bundle::NODE, 1, CONSUL_SERVER)
     })?;
     machine.power_on()?;
     wait_until_passing(machine.as_mut())?;
@@ -57,7 +54,7 @@ fn site(bench: &Bench, dir: &std::path::Path) -> Result<(Box<dyn Site>, String)>
     let given = &bench.options.given;
     let nspawn = given.nspawn();
     let Some(obstacle) = NspawnSite::obstacle(&nspawn) else {
-        let site = NspawnSite::new(nspawn, &given.parts()?, dir)?;
+        let site = NspawnSite::new(nspawn, given.images()?, dir)?;
         return Ok((Box::new(site), "in a container".into()));
     };
     let (accel, _) = bench.accel()?;

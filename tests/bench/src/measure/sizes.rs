@@ -4,7 +4,7 @@ use std::fs::{self, Metadata};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use ballast_machines::qemu::Accel;
+use ballast_machines::cluster::CONSUL_SERVER;
 
 use crate::bench::Bench;
 use crate::error::{Error, Result};
@@ -18,8 +18,9 @@ const TRANSPORT_BYTES: f64 = 60e6;
 
 /// One row per artefact.
 pub fn measure(bench: &Bench) -> Result<Vec<Measured>> {
-    let image = bench.options.given.hardware(Accel::Tcg)?.image;
-    let parts = bench.options.given.parts()?;
+    let images = bench.options.given.images()?;
+    let image = images.of(CONSUL_SERVER)?.shipped()?;
+    let parts = images.of(CONSUL_SERVER)?.parts()?;
     let stock = bench.stock();
     let beside = |file: &dyn Fn(&crate::stock::Stock) -> Result<Side>| match &stock {
         Ok(stock) => file(stock).unwrap_or_else(|error| Side::from_error(&error)),

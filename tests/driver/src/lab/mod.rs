@@ -1,26 +1,29 @@
-//! `lab`: a site of three Consul servers from one image, made as an operator would make it, and kept until Ctrl-C.
+//! `lab`: a site of three nodes of each role, made as an operator would make it, and kept until Ctrl-C.
 
 mod progress;
 mod table;
 
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use clap::Args;
 
-use crate::backend::{self, Backend, Chosen};
-use crate::cluster::{Availability, Cluster};
-use crate::consul::{self, Health, View};
+use crate::backend::{self, Backend, Chosen, Runs};
+use crate::cluster::{Availability, CONSUL_SERVER, Layout};
 use crate::error::{Error, Result};
+use crate::fleet::Fleet;
 use crate::given::Given;
-use crate::machine::{Boot, Bundle, Machine, Site, Wanted};
-use crate::poll::{self, Seen};
+use crate::machine::Machine;
+use crate::poll;
 use crate::programs::tail;
-use crate::workspace::Workspace;
 use progress::Progress;
 
-/// Three bear the loss of one.
-const SERVERS: u8 = 3;
+/// Roles of the lab's site, those that others need first.
+const ROLES: [&str; 3] = [CONSUL_SERVER, "postgres", "redis"];
+/// Nodes of each role: three bear the loss of one.
+const EACH: u8 = 3;
+/// Within which all must be healthy, and what each machine adds where instructions are translated.
+const LEAST: Duration = Duration::from_secs(600);
+const SLOW_NODE: Duration = Duration::from_secs(300);
 
 /// A site to look at.
 #[derive(Args, Debug)]
@@ -33,9 +36,12 @@ pub struct Options {
     /// End with exit status 0 once all is healthy, 1 when the deadline passes
     #[arg(long)]
     check: bool,
-    /// Seconds within which all must be healthy
-    #[arg(long, value_name = "SECONDS", default_value_t = 600)]
-    deadline_secs: u64,
+    /// Seconds within which all must be healthy; more by default where machines are slow
+    #[arg(long, value_name = "SECONDS")]
+    deadline_secs: Option<u64>,
+    /// Roles of the site beside the Consul servers; all that have an image without any
+    #[arg(long = "role", value_name = "ROLE")]
+    roles: Vec<String>,
 }
 
 /// Brings the site up, shows it, and keeps it until interrupted.
@@ -57,86 +63,74 @@ fn run(options: &Options) -> Result<()> {
     let Chosen { backend, why } = backend::choose(options.backend, &options.given)?;
     progress.say(&format!("machines run in {backend}: {why}"));
 
-    let workspace = Workspace::new()?;
-    let availability = if backend.is_slow() { Availability::Wide } else { Availability::Normal };
-    progress.say(&format!("making a site of {SERVERS} Consul servers with `ballast bundle`"));
-    let site_dir = workspace.dir().join("site");
-    let cluster = Cluster::make(options.given.ballast(), &site_dir, SERVERS, availability)?;
-
-    let site = backend::site(&backend, &options.given, workspace.dir())?;
-    let mut machines = switch_on(site.as_ref(), &cluster, &progress)?;
-    let deadline = Duration::from_secs(options.deadline_secs);
-    let view = match wait_until_healthy(&mut machines, &cluster, deadline, &progress) {
+    let layout = layout(options, backend)?;
+    let nodes = layout.nodes.len();
+    if let Some(cost) = cost(backend, nodes) {
+        progress.say(&cost);
+    }
+    progress.say(&format!("making a site of {nodes} nodes with `ballast bundle`"));
+    let mut fleet = Fleet::make(&options.given, backend, &layout)?;
+    switch_on(&mut fleet, &progress)?;
+    let deadline = options.deadline_secs.map_or(deadline(backend, nodes), Duration::from_secs);
+    let view = match fleet.wait_until_passing(deadline, |seen| progress.show(seen)) {
         Err(error @ Error::Deadline { .. }) => {
-            explain(&mut machines, &progress);
+            explain(fleet.machines(), &progress);
             return Err(error);
         }
         other => other?,
     };
     let mut versions = Vec::new();
-    for machine in &mut machines {
+    for machine in fleet.machines() {
         versions.push(table::versions(machine.as_mut())?);
     }
-    print!("{}", table::table(&cluster.nodes, &view, &versions));
+    print!("{}", table::table(fleet.nodes(), &view, &versions));
     if options.check {
         return Ok(());
     }
-    progress
-        .say(&format!("the site stays up until Ctrl-C; its files are in {}", site_dir.display()));
-    keep(&mut machines, &progress)
+    let files = fleet.cluster().dir().display();
+    progress.say(&format!("the site stays up until Ctrl-C; its files are in {files}"));
+    keep(fleet.machines(), &progress)
 }
 
-fn switch_on(
-    site: &dyn Site,
-    cluster: &Cluster,
-    progress: &Progress,
-) -> Result<Vec<Box<dyn Machine>>> {
-    let mut machines = Vec::new();
-    for node in &cluster.nodes {
-        let mut machine = site.machine(Wanted {
-            name: node.name.clone(),
-            number: node.number,
-            bundle: Bundle::Credential(cluster.bundle(&node.name)),
-            boot: Boot::Direct,
-            disk: None::<PathBuf>,
-            credentials: Vec::new(),
-        })?;
+/// Three nodes of each role that was asked for, or of each that has an image.
+fn layout(options: &Options, backend: Runs) -> Result<Layout> {
+    let images = options.given.images()?;
+    let asked = |role: &&str| match options.roles.as_slice() {
+        [] => images.has(role),
+        roles => roles.iter().any(|asked| asked == role),
+    };
+    if let Some(role) = options.roles.iter().find(|role| !ROLES.contains(&role.as_str())) {
+        return Err(Error::Missing(format!("the lab has no role {role:?}: {}", ROLES.join(", "))));
+    }
+    // Every other role needs the first one.
+    let roles: Vec<_> =
+        ROLES.into_iter().filter(|role| *role == CONSUL_SERVER || asked(role)).collect();
+    let layout = Layout::new(&roles.iter().map(|role| (*role, EACH)).collect::<Vec<_>>());
+    Ok(layout.with(if backend.is_slow() { Availability::Wide } else { Availability::Normal }))
+}
+
+/// What the user should know before waiting for machines whose instructions are translated.
+fn cost(backend: Runs, nodes: usize) -> Option<String> {
+    (backend.is_slow() && nodes > usize::from(EACH)).then(|| {
+        format!(
+            "{nodes} machines whose instructions are translated need many minutes and 640 MiB each: \
+             `--role {CONSUL_SERVER}` makes fewer, and `--backend nspawn` is ready within one"
+        )
+    })
+}
+
+fn deadline(backend: Runs, nodes: usize) -> Duration {
+    let each = if backend.is_slow() { SLOW_NODE } else { Duration::ZERO };
+    LEAST + each * u32::try_from(nodes).unwrap_or(u32::MAX)
+}
+
+fn switch_on(fleet: &mut Fleet, progress: &Progress) -> Result<()> {
+    let nodes = fleet.nodes().to_vec();
+    for (machine, node) in fleet.machines().iter_mut().zip(nodes) {
         machine.power_on()?;
         progress.say(&format!("{} is switched on, to be {}", node.name, node.address));
-        machines.push(machine);
     }
-    Ok(machines)
-}
-
-fn wait_until_healthy(
-    machines: &mut [Box<dyn Machine>],
-    cluster: &Cluster,
-    deadline: Duration,
-    progress: &Progress,
-) -> Result<View> {
-    let all = cluster.nodes.len();
-    let what = format!("{all} nodes to be passing with a leader");
-    poll::until(&what, deadline, Duration::from_secs(1), || {
-        // Whoever answers first speaks for the site.
-        let mut seen = Vec::new();
-        for machine in machines.iter_mut() {
-            match consul::ask(machine.as_mut(), Duration::from_secs(15))? {
-                Ok(view) => {
-                    let passing = |name: &str| view.health(name) == Some(Health::Passing);
-                    let count = cluster.nodes.iter().filter(|node| passing(&node.name)).count();
-                    if count == all && view.leader.is_some() {
-                        return Ok(Seen::Ready(view));
-                    }
-                    progress.show(&format!("{count} of {all} passing; {view}"));
-                    return Ok(Seen::NotYet(view.to_string()));
-                }
-                Err(why) => seen.push(format!("{}: {why}", machine.name())),
-            }
-        }
-        let seen = seen.join("; ");
-        progress.show(&format!("no node can speak for the site yet: {seen}"));
-        Ok(Seen::NotYet(seen))
-    })
+    Ok(())
 }
 
 /// Shows what each machine itself says is wrong.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use ballast_contract::{Spec, paths};
 
-use crate::cluster::Node;
+use crate::cluster::{CONSUL_SERVER, Node};
 use crate::consul::{Health, View};
 use crate::error::{Error, Result};
 use crate::machine::Machine;
@@ -33,7 +33,11 @@ pub fn table(nodes: &[Node], view: &View, versions: &[String]) -> String {
         let leads = view.leader.as_ref().is_some_and(|leader| {
             leader.rsplit_once(':').is_some_and(|(address, _)| address == node.address)
         });
-        let part = if leads { "leader" } else { "follower" };
+        let part = match (leads, node.role.as_str()) {
+            (true, _) => "leader",
+            (false, CONSUL_SERVER) => "follower",
+            (false, _) => "client",
+        };
         rows.push([
             node.name.clone(),
             node.role.clone(),
@@ -65,22 +69,27 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_leader_is_the_node_whose_whole_address_it_is() {
-        let node = |number: u8, address: &str| Node {
-            name: format!("consul-{number}"),
-            number,
-            role: "consul-server".into(),
+    fn the_leader_is_the_node_whose_whole_address_it_is_and_only_servers_follow() {
+        let node = |name: &str, role: &str, address: &str| Node {
+            name: name.into(),
+            number: 1,
+            role: role.into(),
             address: address.into(),
         };
-        let nodes = [node(1, "10.83.0.1"), node(2, "10.83.0.11")];
+        let nodes = [
+            node("consul-1", CONSUL_SERVER, "10.83.0.1"),
+            node("consul-2", CONSUL_SERVER, "10.83.0.11"),
+            node("redis-1", "redis", "10.83.0.31"),
+        ];
         let view = View { leader: Some("10.83.0.11:8300".into()), checks: Vec::new() };
-        let table = table(&nodes, &view, &["0.1.0".into(), "0.1.1".into()]);
+        let table = table(&nodes, &view, &["0.1.0".into(), "0.1.1".into(), "0.1.0".into()]);
         assert_eq!(
             table.lines().collect::<Vec<_>>(),
             [
                 "NODE      ROLE           ADDRESS     HEALTH    CONSUL    VERSION",
                 "consul-1  consul-server  10.83.0.1   critical  follower  0.1.0",
                 "consul-2  consul-server  10.83.0.11  critical  leader    0.1.1",
+                "redis-1   redis          10.83.0.31  critical  client    0.1.0",
             ]
         );
     }

@@ -2,18 +2,22 @@
 
 use std::fs;
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use super::stage::Stage;
 use super::within;
 use crate::error::{Error, Result};
 use crate::machine::{Boot, Bundle, Machine, Ran, Wanted};
-use crate::poll;
+use crate::poll::{self, Seen};
+use crate::process::Process;
 use crate::programs::{Programs, output_within, tail};
 use crate::qemu;
 use crate::transcript::Transcript;
 use crate::workspace::remove_cgroup;
+
+/// How long the kernel may take to stop or start all tasks of a machine.
+const FREEZING: Duration = Duration::from_secs(10);
 
 /// One container.
 pub struct NspawnMachine {
@@ -23,9 +27,10 @@ pub struct NspawnMachine {
     stage_pid: u32,
     cgroup: PathBuf,
     remove_link: Vec<String>,
+    /// What the machine sees as `/var`.
+    var: PathBuf,
     console: Transcript,
-    complaints: Transcript,
-    process: Option<Child>,
+    process: Option<Process>,
 }
 
 impl NspawnMachine {
@@ -52,7 +57,8 @@ impl NspawnMachine {
         nspawn
             .args(["--quiet", "--boot", "--register=no", "--keep-unit", "--console=read-only"])
             .args(["--settings=no", "--link-journal=no", "--resolv-conf=off", "--timezone=off"])
-            .args(["--read-only", "--network-bridge=site"])
+            .arg("--read-only")
+            .arg(format!("--network-bridge={}", super::BRIDGE))
             .arg(format!("--machine={}", wanted.name))
             .arg(format!("--uuid={}", qemu::uuid(wanted.number)))
             .arg(format!("--directory={}", root.display()))
@@ -68,8 +74,8 @@ impl NspawnMachine {
             start: words(&nspawn),
             remove_link: words(&link),
             wanted,
+            var,
             console: Transcript::default(),
-            complaints: Transcript::default(),
             process: None,
         })
     }
@@ -86,7 +92,16 @@ impl NspawnMachine {
             return Err(Error::Off { name: self.wanted.name.clone() });
         }
         let file = self.cgroup.join("cgroup.freeze");
-        fs::write(&file, if frozen { "1" } else { "0" }).map_err(Error::file("writing", &file))
+        let (word, stands) = if frozen { ("1", "frozen 1") } else { ("0", "frozen 0") };
+        fs::write(&file, word).map_err(Error::file("writing", &file))?;
+        // The kernel stops one task after the other.
+        let events = self.cgroup.join("cgroup.events");
+        let what = format!("{} to be {stands}", self.wanted.name);
+        poll::until(&what, FREEZING, Duration::from_millis(1), || {
+            let seen = fs::read_to_string(&events).map_err(Error::file("reading", &events))?;
+            let done = seen.lines().any(|line| line == stands);
+            Ok(if done { Seen::Ready(()) } else { Seen::NotYet(seen) })
+        })
     }
 }
 
@@ -135,27 +150,16 @@ impl Machine for NspawnMachine {
         self.kill()?;
         fs::create_dir(&self.cgroup).map_err(Error::file("making", &self.cgroup))?;
         let mut command = within::command_in(self.stage_pid, Some(&self.wanted.name))?;
-        let mut process = command
-            .args(&self.start)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .map_err(|source| Error::Start { program: "systemd-nspawn".into(), source })?;
-        if let Some(stdout) = process.stdout.take() {
-            self.console.follow(stdout);
-        }
-        if let Some(stderr) = process.stderr.take() {
-            self.complaints.follow(stderr);
-        }
-        self.process = Some(process);
+        command.args(&self.start);
+        let name = &self.wanted.name;
+        self.process = Some(Process::start(&mut command, "systemd-nspawn", name, &self.console)?);
         Ok(())
     }
 
     fn kill(&mut self) -> Result<()> {
         let Some(mut process) = self.process.take() else { return Ok(()) };
         remove_cgroup(&self.cgroup)?;
-        process.wait().map_err(Error::system(format!("waiting for {}", self.wanted.name)))?;
+        process.wait()?;
         // The kernel removes the link some time after its namespace; a machine that comes back at once needs the name.
         let mut command = within::command(self.stage_pid)?;
         command.args(&self.remove_link).stdout(Stdio::null()).stderr(Stdio::null());
@@ -171,19 +175,16 @@ impl Machine for NspawnMachine {
     }
 
     fn is_on(&mut self) -> bool {
-        self.process.as_mut().is_some_and(|process| matches!(process.try_wait(), Ok(None)))
+        self.process.as_mut().is_some_and(Process::is_alive)
     }
 
     fn run(&mut self, script: &str, limit: Duration) -> Result<Ran> {
         let start = Instant::now();
         let leader = loop {
             poll::check_interrupt()?;
-            if !self.is_on() {
-                return Err(Error::Ended {
-                    name: self.wanted.name.clone(),
-                    status: "its process is gone".into(),
-                    said: tail(&self.complaints.text(), 4),
-                });
+            match self.process.as_mut() {
+                Some(process) => process.check_alive()?,
+                None => return Err(Error::Off { name: self.wanted.name.clone() }),
             }
             if let Some(pid) = self.leader() {
                 break pid;
@@ -205,6 +206,12 @@ impl Machine for NspawnMachine {
             status: output.status.code().unwrap_or(-1),
             text: String::from_utf8_lossy(&output.stdout).trim_end().to_owned(),
         }))
+    }
+
+    fn wipe(&mut self) -> Result<()> {
+        self.kill()?;
+        fs::remove_dir_all(&self.var).map_err(Error::file("removing", &self.var))?;
+        fs::create_dir(&self.var).map_err(Error::file("making", &self.var))
     }
 }
 

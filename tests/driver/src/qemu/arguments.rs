@@ -93,10 +93,11 @@ pub fn command(hardware: &Hardware, wanted: &Wanted, files: &Files) -> Result<Co
 fn boot(command: &mut Command, hardware: &Hardware, wanted: &Wanted, files: &Files) -> Result<()> {
     match wanted.boot {
         Boot::Direct => {
-            let cmdline = hardware.parts.join("cmdline");
+            let parts = hardware.images.of(&wanted.role)?.parts()?;
+            let cmdline = parts.join("cmdline");
             let words = fs::read_to_string(&cmdline).map_err(Error::file("reading", &cmdline))?;
-            command.arg("-kernel").arg(hardware.parts.join("vmlinuz"));
-            command.arg("-initrd").arg(hardware.parts.join("initrd.zst"));
+            command.arg("-kernel").arg(parts.join("vmlinuz"));
+            command.arg("-initrd").arg(parts.join("initrd.zst"));
             command
                 .args(["-append", &format!("{} {}", words.trim_end(), hardware.words.join(" "))]);
         }
@@ -104,7 +105,9 @@ fn boot(command: &mut Command, hardware: &Hardware, wanted: &Wanted, files: &Fil
         Boot::Netboot => {
             firmware(command, hardware, files)?;
             // The firmware loads and starts the file as it would one from the network.
-            command.arg("-kernel").arg(hardware.image.join("netboot.efi"));
+            command
+                .arg("-kernel")
+                .arg(hardware.images.of(&wanted.role)?.shipped()?.join("netboot.efi"));
         }
     }
     Ok(())

@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::path::PathBuf;
-use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
@@ -15,7 +14,7 @@ use crate::error::{Error, Result};
 use crate::machine::{Boot, Machine, Ran, Wanted};
 use crate::overlay;
 use crate::poll;
-use crate::programs::tail;
+use crate::process::Process;
 use crate::transcript::Transcript;
 
 /// Room beyond the image, where slot B and the state partition are made on first boot.
@@ -27,13 +26,12 @@ pub struct QemuMachine {
     wanted: Wanted,
     files: Files,
     console: Transcript,
-    complaints: Transcript,
     life: Option<Life>,
 }
 
 /// From power-on to power-off.
 struct Life {
-    process: Child,
+    process: Process,
     shell: Shell,
 }
 
@@ -53,7 +51,6 @@ impl QemuMachine {
             wanted,
             files,
             console: Transcript::default(),
-            complaints: Transcript::default(),
             life: None,
         })
     }
@@ -75,7 +72,10 @@ fn save_disk(hardware: &Hardware, wanted: &Wanted, files: &Files) -> Result<()> 
         fs::write(&empty, []).map_err(Error::file("writing", &empty))?;
         return overlay::save(&files.disk, &empty, GROWTH);
     }
-    let disk = wanted.disk.clone().unwrap_or_else(|| hardware.image.join("disk.raw"));
+    let disk = match &wanted.disk {
+        Some(disk) => disk.clone(),
+        None => hardware.images.of(&wanted.role)?.disk()?,
+    };
     let length = fs::metadata(&disk).map_err(Error::file("reading", &disk))?.len();
     overlay::save(&files.disk, &disk, length + GROWTH)
 }
@@ -93,25 +93,16 @@ impl Machine for QemuMachine {
         self.kill()?;
         // A socket of the last life would be connected to in vain.
         let _ = fs::remove_file(&self.files.shell);
-        let mut process = arguments::command(&self.hardware, &self.wanted, &self.files)?
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .map_err(|source| Error::Start { program: "qemu-system-x86_64".into(), source })?;
-        if let Some(stdout) = process.stdout.take() {
-            self.console.follow(stdout);
-        }
-        if let Some(stderr) = process.stderr.take() {
-            self.complaints.follow(stderr);
-        }
-        match connect(&self.wanted.name, &self.files, &mut process, &self.complaints) {
+        let mut command = arguments::command(&self.hardware, &self.wanted, &self.files)?;
+        let name = &self.wanted.name;
+        let mut process = Process::start(&mut command, "qemu-system-x86_64", name, &self.console)?;
+        match connect(name, &self.files, &mut process) {
             Ok(shell) => {
                 self.life = Some(Life { process, shell });
                 Ok(())
             }
             Err(error) => {
-                end(&mut process);
+                process.end();
                 Err(error)
             }
         }
@@ -119,7 +110,7 @@ impl Machine for QemuMachine {
 
     fn kill(&mut self) -> Result<()> {
         if let Some(mut life) = self.life.take() {
-            end(&mut life.process);
+            life.process.end();
         }
         Ok(())
     }
@@ -133,28 +124,31 @@ impl Machine for QemuMachine {
     }
 
     fn is_on(&mut self) -> bool {
-        self.life.as_mut().is_some_and(|life| matches!(life.process.try_wait(), Ok(None)))
+        self.life.as_mut().is_some_and(|life| life.process.is_alive())
     }
 
     fn run(&mut self, script: &str, limit: Duration) -> Result<Ran> {
-        let name = &self.wanted.name;
-        let complaints = &self.complaints;
         let Some(Life { process, shell }) = self.life.as_mut() else {
-            return Err(Error::Off { name: name.clone() });
+            return Err(Error::Off { name: self.wanted.name.clone() });
         };
-        shell.run(script, limit, || still_alive(name, process, complaints))
+        shell.run(script, limit, || process.check_alive())
+    }
+
+    fn wipe(&mut self) -> Result<()> {
+        self.kill()?;
+        save_disk(&self.hardware, &self.wanted, &self.files)
     }
 }
 
 impl Drop for QemuMachine {
     fn drop(&mut self) {
         if let Some(mut life) = self.life.take() {
-            end(&mut life.process);
+            life.process.end();
         }
     }
 }
 
-fn connect(name: &str, files: &Files, process: &mut Child, said: &Transcript) -> Result<Shell> {
+fn connect(name: &str, files: &Files, process: &mut Process) -> Result<Shell> {
     let start = Instant::now();
     loop {
         match Shell::connect(name, &files.shell) {
@@ -168,26 +162,8 @@ fn connect(name: &str, files: &Files, process: &mut Child, said: &Transcript) ->
             }
             Err(_) => {}
         }
-        still_alive(name, process, said)?;
+        process.check_alive()?;
         poll::check_interrupt()?;
         std::thread::sleep(Duration::from_millis(20));
     }
-}
-
-fn still_alive(name: &str, process: &mut Child, said: &Transcript) -> Result<()> {
-    match process.try_wait() {
-        Ok(None) => Ok(()),
-        Ok(Some(status)) => Err(Error::Ended {
-            name: name.to_owned(),
-            status: status.to_string(),
-            said: tail(&said.text(), 4),
-        }),
-        Err(source) => Err(Error::System { what: format!("waiting for {name}"), source }),
-    }
-}
-
-fn end(process: &mut Child) {
-    // Both fail only when it has ended already.
-    let _ = process.kill();
-    let _ = process.wait();
 }

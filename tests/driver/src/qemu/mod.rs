@@ -13,7 +13,9 @@ use machine::QemuMachine;
 
 use crate::error::{Error, Result};
 use crate::hub::Hub;
+use crate::images::Images;
 use crate::machine::{Machine, Site, Wanted};
+use crate::network::Network;
 use crate::programs::Programs;
 
 /// What QEMU machines are made from.
@@ -21,10 +23,8 @@ use crate::programs::Programs;
 pub struct Hardware {
     /// Where `qemu-system-x86_64` and its firmware come from.
     pub programs: Programs,
-    /// The image: `disk.raw` and `netboot.efi`.
-    pub image: PathBuf,
-    /// Its parts, for direct boot: `vmlinuz`, `initrd.zst`, `cmdline`.
-    pub parts: PathBuf,
+    /// What the machines are made from.
+    pub images: Images,
     /// How instructions are run.
     pub accel: Accel,
     /// Memory of each machine.
@@ -68,5 +68,24 @@ impl Site for QemuSite {
     fn restore(&self, a: &str, b: &str) -> Result<()> {
         self.hub.restore(a, b);
         Ok(())
+    }
+
+    fn lose(&self, a: &str, b: &str, percent: u8) -> Result<()> {
+        self.hub.lose(a, b, percent);
+        Ok(())
+    }
+
+    fn isolate(&self, machine: &str) -> Result<()> {
+        self.hub.isolate(machine);
+        Ok(())
+    }
+
+    fn rejoin(&self, machine: &str) -> Result<()> {
+        self.hub.rejoin(machine);
+        Ok(())
+    }
+
+    fn network(&self) -> Result<Network> {
+        Err(Error::Missing("clients beside the machines: QEMU's switch has machines alone".into()))
     }
 }

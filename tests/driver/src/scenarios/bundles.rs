@@ -7,7 +7,7 @@ use ed25519_dalek::SigningKey;
 
 use super::{ANSWER, ensure};
 use crate::base64;
-use crate::cluster::{Availability, Cluster};
+use crate::cluster::{Availability, CONSUL_SERVER, Cluster, Layout};
 use crate::error::{Error, Result};
 use crate::machine::Machine;
 use crate::trial::Trial;
@@ -68,8 +68,11 @@ pub const REFUSALS: &[Refusal] = &[
 /// Gives the bundle to a running machine that has none and is told to be consul-3, and sees it refused in one sentence.
 pub fn try_refusal(trial: &Trial, machine: &mut dyn Machine, refusal: &Refusal) -> Result<()> {
     let dir = trial.dir().join(refusal.promise);
-    let ballast = trial.given().ballast();
-    let cluster = Cluster::make_at(ballast, &dir, 3, Availability::Wide, refusal.made)?;
+    let layout = Layout {
+        now: refusal.made.map(str::to_owned),
+        ..Layout::new(&[(CONSUL_SERVER, 3)]).with(Availability::Wide)
+    };
+    let cluster = Cluster::make(trial.given().ballast(), &dir, &layout)?;
     let file = cluster.bundle(refusal.node);
     let mut bundle = fs::read(&file).map_err(Error::file("reading", &file))?;
     (refusal.spoil)(&mut bundle)?;

@@ -1,7 +1,6 @@
 //! The whole way from firmware over boot loader and UKI to a verified root, and what becomes of boot counting.
 
-use super::{PATIENCE, ensure, run, wait_for_success, wanted};
-use crate::cluster::{Availability, Cluster};
+use super::{PATIENCE, ensure, run, servers, wait_for_success, wanted};
 use crate::error::{Error, Result};
 use crate::machine::{Boot, Bundle, Machine, Wanted};
 use crate::trial::{Group, Trial};
@@ -27,8 +26,7 @@ const BROKEN: [(&str, &str); 2] = [
 const BLESSED: &str = "/usr/lib/systemd/systemd-bless-boot status";
 
 fn try_firmware(trial: &mut Trial) -> Result<()> {
-    let dir = trial.dir().join("cluster");
-    let cluster = Cluster::make(trial.given().ballast(), &dir, 3, Availability::Wide)?;
+    let cluster = servers(trial, "cluster", 3)?;
     let volume = trial.dir().join("volume");
     std::fs::create_dir(&volume).map_err(Error::file("making", &volume))?;
     std::fs::copy(cluster.bundle("consul-1"), volume.join("bundle.tar"))

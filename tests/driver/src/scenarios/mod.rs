@@ -8,11 +8,12 @@ mod tampering;
 
 use std::time::{Duration, Instant};
 
+use crate::cluster::{Availability, CONSUL_SERVER, Cluster, Layout};
 use crate::consul::{self, View};
 use crate::error::{Error, Result};
-use crate::machine::{Boot, Bundle, Machine, Ran, Wanted};
+use crate::machine::{Machine, Ran, Wanted};
 use crate::poll::{self, Seen};
-use crate::trial::Group;
+use crate::trial::{Group, Trial};
 
 /// All groups, the longest first.
 pub const GROUPS: &[Group] = &[site::GROUP, firmware::GROUP, netboot::GROUP, tampering::GROUP];
@@ -28,14 +29,13 @@ const PAUSE: Duration = Duration::from_secs(3);
 
 /// A machine started by its hypervisor, without a bundle.
 fn wanted(name: &str, number: u8) -> Wanted {
-    Wanted {
-        name: name.to_owned(),
-        number,
-        bundle: Bundle::None,
-        boot: Boot::Direct,
-        disk: None,
-        credentials: Vec::new(),
-    }
+    Wanted::new(name, number, CONSUL_SERVER)
+}
+
+/// A site of that many Consul servers, borne with patience.
+fn servers(trial: &Trial, dir: &str, count: u8) -> Result<Cluster> {
+    let layout = Layout::new(&[(CONSUL_SERVER, count)]).with(Availability::Wide);
+    Cluster::make(trial.given().ballast(), &trial.dir().join(dir), &layout)
 }
 
 /// Waits with patience, and says now and then what for.

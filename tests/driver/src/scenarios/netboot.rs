@@ -1,7 +1,6 @@
 //! The image as one file, started by firmware as from the network: its root comes along and is verified all the same.
 
-use super::{ensure, run, wait_for_success, wanted};
-use crate::cluster::{Availability, Cluster};
+use super::{ensure, run, servers, wait_for_success, wanted};
 use crate::error::Result;
 use crate::machine::{Boot, Bundle, Wanted};
 use crate::trial::{Group, Trial};
@@ -14,8 +13,7 @@ pub const GROUP: Group = Group {
 };
 
 fn try_netboot(trial: &mut Trial) -> Result<()> {
-    let dir = trial.dir().join("cluster");
-    let cluster = Cluster::make(trial.given().ballast(), &dir, 1, Availability::Wide)?;
+    let cluster = servers(trial, "cluster", 1)?;
     let mut machine = trial.machine(Wanted {
         bundle: Bundle::Credential(cluster.bundle("consul-1")),
         boot: Boot::Netboot,

@@ -5,8 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value;
 
 use super::bundles::{self, REFUSALS};
-use super::{PATIENCE, ensure, run, wait_for_console, wait_for_success, wait_for_view, wanted};
-use crate::cluster::{Availability, Cluster};
+use super::{
+    PATIENCE, ensure, run, servers, wait_for_console, wait_for_success, wait_for_view, wanted,
+};
+use crate::cluster::Cluster;
 use crate::consul::{Health, View};
 use crate::error::Result;
 use crate::machine::{Bundle, Machine, Wanted};
@@ -40,16 +42,15 @@ pub const GROUP: Group = Group {
 const SERVERS: u8 = 3;
 
 fn try_site(trial: &mut Trial) -> Result<()> {
-    let dir = trial.dir().join("cluster");
-    let cluster = Cluster::make(trial.given().ballast(), &dir, SERVERS, Availability::Wide)?;
-    let mut servers = Vec::new();
+    let cluster = servers(trial, "cluster", SERVERS)?;
+    let mut machines = Vec::new();
     for node in &cluster.nodes {
         let bundle = Bundle::Credential(cluster.bundle(&node.name));
         let mut machine = trial.machine(Wanted { bundle, ..wanted(&node.name, node.number) })?;
         machine.power_on()?;
-        servers.push(machine);
+        machines.push(machine);
     }
-    let [first, second, third] = servers.as_mut_slice() else { return Ok(()) };
+    let [first, second, third] = machines.as_mut_slice() else { return Ok(()) };
     let mut ids = BTreeMap::new();
 
     for machine in [first.as_mut(), second.as_mut(), third.as_mut()] {
@@ -89,7 +90,7 @@ fn try_site(trial: &mut Trial) -> Result<()> {
     try_absence(first.as_mut(), stranger.as_mut(), &cluster)?;
     trial.holds("a_node_without_a_good_bundle_stays_out_of_consul")?;
 
-    drop(servers);
+    drop(machines);
     drop(stranger);
     let mut fifth = trial.machine(wanted("fifth", 5))?;
     fifth.power_on()?;

@@ -5,6 +5,7 @@ use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::Path;
 
 use super::{ensure, wait_for_console, wanted};
+use crate::cluster::CONSUL_SERVER;
 use crate::error::{Error, Result};
 use crate::machine::Wanted;
 use crate::trial::{Group, Trial};
@@ -18,7 +19,7 @@ pub const GROUP: Group = Group {
 
 fn try_flipped_bit(trial: &mut Trial) -> Result<()> {
     let disk = trial.dir().join("flipped.raw");
-    copy_sparse(&trial.given().disk()?, &disk)?;
+    copy_sparse(&trial.given().images()?.of(CONSUL_SERVER)?.disk()?, &disk)?;
     // EROFS does not use the first KiB of its partition: without verification nobody would notice.
     flip_bit(&disk, root_partition(&disk)? + 512)?;
     let mut machine = trial.machine(Wanted { disk: Some(disk), ..wanted("flipped", 1) })?;
