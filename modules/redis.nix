@@ -1,5 +1,5 @@
 # A Redis node: Redis, and beside it one of the Sentinels that agree on which node is the primary.
-# Both rewrite their configuration when that changes, so it stands on the state partition; the agent puts it there once.
+# Both rewrite their configuration when that changes, so it stands on the state partition; the agent settles it at each boot.
 {
   imports = [ ./base.nix ];
 
@@ -55,6 +55,9 @@
 
           [Service]
           ExecStart=/usr/bin/redis-server /var/lib/redis/redis.conf --supervised systemd --daemonize no
+          # Holds the socket on which the agent asks.
+          RuntimeDirectory=redis
+          RuntimeDirectoryMode=0700
           # The kernel takes anything else before it takes the data.
           OOMScoreAdjust=-900
           ${service}
@@ -67,14 +70,16 @@
         text = ''
           [Unit]
           Description=Redis Sentinel
-          # It watches other nodes' Redis as well, and stays when this one's is gone.
-          After=ballast-boot.service consul.service redis.service
+          # It watches other nodes' Redis as well: it neither waits for this one's nor goes with it.
+          After=ballast-boot.service consul.service
           RequiresMountsFor=/var/lib/redis
           ConditionPathExists=/var/lib/redis/sentinel.conf
           StartLimitIntervalSec=0
 
           [Service]
           ExecStart=/usr/bin/redis-sentinel /var/lib/redis/sentinel.conf --supervised systemd --daemonize no
+          RuntimeDirectory=redis-sentinel
+          RuntimeDirectoryMode=0700
           OOMScoreAdjust=-500
           ${service}
           [Install]

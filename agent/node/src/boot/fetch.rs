@@ -9,7 +9,7 @@ use std::path::Path;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use ballast_bundle::MAX_BYTES;
+use ballast_bundle::{MAX_BYTES, NodeConfig};
 use ureq::Agent;
 use ureq::tls::{PemItem, RootCerts, TlsConfig, parse_pem};
 
@@ -71,14 +71,17 @@ pub(crate) fn fetch(root: &Root, credentials: Option<&Path>) -> Result<(), Error
     }
     apply(root, &spec, &bundle)?;
     remove(root)?;
-    if root.is_live() { tell_the_others() } else { Ok(()) }
+    if root.is_live() { tell_the_others(&bundle.node) } else { Ok(()) }
 }
 
 /// Those who read what the bundle says have started without it.
-fn tell_the_others() -> Result<(), Error> {
+fn tell_the_others(node: &NodeConfig) -> Result<(), Error> {
     spawn::run(&["nft", "-f", ballast_contract::paths::FIREWALL])?;
     spawn::run(&["networkctl", "reload"])?;
-    let units = ["systemd-resolved.service", "consul.service", "ballast.service"];
+    let mut units = vec!["systemd-resolved.service", "consul.service", "ballast.service"];
+    if node.redis.is_some() {
+        units.extend(["redis.service", "redis-sentinel.service"]);
+    }
     spawn::run(&[&["systemctl", "restart", "--no-block"][..], &units[..]].concat()).map(|_| ())
 }
 

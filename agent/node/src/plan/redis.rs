@@ -6,8 +6,9 @@
 //! Sentinel's id follows from its node's name, so that a node with an empty disk comes back as itself, and the others need
 //! forget nobody.
 //!
-//! A node without data never starts as a primary: its Redis follows another member, whoever that is, until the running
-//! agent has learnt who the primary is. An empty primary would empty its replicas.
+//! A node without data never starts as a primary, for an empty primary would empty its replicas: its Redis follows another
+//! member, whoever that is, until the running agent has learnt who the primary is. Until it has followed that one to the
+//! end, its `replica-priority` is 0, so that no Sentinel promotes it; 0 is also how others see that it holds nothing.
 
 use std::fmt::Write;
 use std::net::IpAddr;
@@ -43,7 +44,9 @@ pub(crate) struct Layout {
     /// Configuration and data, for ever.
     pub(crate) home: String,
     /// The socket on which the agent asks its own Redis.
-    pub(crate) socket: String,
+    pub(crate) redis_socket: String,
+    /// The socket on which the agent asks its own Sentinel.
+    pub(crate) sentinel_socket: String,
 }
 
 impl Default for Layout {
@@ -53,7 +56,8 @@ impl Default for Layout {
             bind: "* -::*".to_owned(),
             run: "/run/ballast/redis".to_owned(),
             home: "/var/lib/redis".to_owned(),
-            socket: "/run/redis/redis.sock".to_owned(),
+            redis_socket: "/run/redis/redis.sock".to_owned(),
+            sentinel_socket: "/run/redis-sentinel/sentinel.sock".to_owned(),
         }
     }
 }
@@ -97,10 +101,16 @@ impl Kept {
         endpoint(&words)
     }
 
+    /// Whether this node's Redis holds what its group held, if not the last of it.
+    fn whole(&self) -> bool {
+        let text = self.redis.as_deref();
+        let empty = words(text, &["replica-priority", "0"]).is_some();
+        self.data && words(text, &["tls-port"]).is_some() && !empty
+    }
+
     /// Whether this node's Redis was a primary with data when it last said so.
     fn led(&self) -> bool {
-        let whole = words(self.redis.as_deref(), &["tls-port"]).is_some();
-        self.data && whole && words(self.redis.as_deref(), &["replicaof"]).is_none()
+        self.whole() && words(self.redis.as_deref(), &["replicaof"]).is_none()
     }
 
     /// What Sentinel knew of the primary of this name; none where it never had one.
@@ -180,7 +190,7 @@ fn users(secrets: &RedisSecrets) -> String {
          user replica on >{replication} +ping +psync +replconf\n\
          user sentinel on >{sentinel} &__sentinel__:hello +client|kill +client|setname +config|rewrite +exec +info \
          +multi +ping +publish +replicaof +role +script|kill +slaveof +subscribe\n\
-         user ballast on >{monitor} +client|setinfo +client|setname +config|rewrite +dbsize +hello +info +ping \
+         user ballast on >{monitor} +client|setinfo +client|setname +config|rewrite +config|set +hello +info +ping \
          +replicaof +role\n"
     )
 }
@@ -202,7 +212,7 @@ fn sentinel_users(secrets: &RedisSecrets) -> String {
 }
 
 /// The part that both programs take in the same words.
-fn network(text: &mut String, layout: &Layout, port: u16) {
+fn network(text: &mut String, layout: &Layout, port: u16, socket: &str) {
     let Layout { bind, run, .. } = layout;
     for line in [
         format!("bind {bind}"),
@@ -217,6 +227,9 @@ fn network(text: &mut String, layout: &Layout, port: u16) {
         "tls-auth-clients optional".to_owned(),
         // No account is open to strangers, which is all that this mode looks at.
         "protected-mode no".to_owned(),
+        // The agent's own way in: root alone may open it.
+        format!("unixsocket {socket}"),
+        "unixsocketperm 700".to_owned(),
     ] {
         push(text, &line);
     }
@@ -228,12 +241,10 @@ fn redis_conf(wanted: &Wanted<'_>, kept: &Kept) -> String {
     let address = node.network.address.addr();
     let memory = redis.max_memory_bytes.unwrap_or(memory_bytes / 2);
     let mut text = String::from(
-        "# Written by ballast-agent at each boot; of what Redis writes here, `replicaof` stays.\n",
+        "# Written by ballast-agent at each boot; of what Redis writes here, whom it follows stays.\n",
     );
-    network(&mut text, layout, REDIS_PORT);
+    network(&mut text, layout, REDIS_PORT, &layout.redis_socket);
     for line in [
-        format!("unixsocket {}", layout.socket),
-        "unixsocketperm 700".to_owned(),
         format!("aclfile {}/users.acl", layout.run),
         "masteruser replica".to_owned(),
         format!("masterauth {}", secrets.replication),
@@ -262,6 +273,9 @@ fn redis_conf(wanted: &Wanted<'_>, kept: &Kept) -> String {
     }
     if let Some((address, port)) = follows(wanted, kept) {
         push(&mut text, &format!("replicaof {address} {port}"));
+        if !kept.whole() {
+            push(&mut text, "replica-priority 0");
+        }
     }
     text
 }
@@ -287,7 +301,7 @@ fn sentinel_conf(wanted: &Wanted<'_>, kept: &Kept) -> String {
     let mut text = String::from(
         "# Written by ballast-agent at each boot; of what Sentinel writes here, the primary and the epochs stay.\n",
     );
-    network(&mut text, layout, SENTINEL_PORT);
+    network(&mut text, layout, SENTINEL_PORT, &layout.sentinel_socket);
     for line in [
         format!("dir {}", layout.home),
         format!("aclfile {}/sentinel.acl", layout.run),

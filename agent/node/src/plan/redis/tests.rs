@@ -79,7 +79,11 @@ fn a_node_without_data_never_starts_as_a_primary() {
             with_data("", ""),
             with_data("# Written by", "sentinel mon"),
         ] {
-            assert_eq!(follows(&boot(&node, &kept)[0]), Some(other), "{name}");
+            let [redis, sentinel] = boot(&node, &kept);
+            assert_eq!(follows(&redis), Some(other), "{name}");
+            assert!(redis.contains("replica-priority 0\n"), "no Sentinel promotes it: {redis}");
+            let again = with_data(&redis, &sentinel);
+            assert_eq!(boot(&node, &again)[0], redis, "a reboot fills nothing");
         }
     }
 }
@@ -96,7 +100,9 @@ fn a_node_alone_in_its_group_has_nobody_to_follow_and_nobody_to_empty() {
 #[test]
 fn whom_redis_followed_survives_a_reboot() {
     let followed = format!("{LED}\nreplicaof 10.0.0.6 6379\n");
-    assert_eq!(follows(&boot(&node("n5"), &with_data(&followed, ""))[0]), Some("10.0.0.6 6379"));
+    let [redis, _] = boot(&node("n5"), &with_data(&followed, ""));
+    assert_eq!(follows(&redis), Some("10.0.0.6 6379"));
+    assert!(!redis.contains("replica-priority"));
 }
 
 #[test]
