@@ -14,6 +14,7 @@ use ballast_contract::{Spec, paths};
 
 use crate::error::{Error, chain};
 use crate::log;
+use crate::plan::postgres::{DATA, Machine};
 use crate::plan::{self, Inputs, Link};
 use crate::root::{self, Root, word};
 use find::Found;
@@ -193,8 +194,8 @@ pub(crate) fn apply(root: &Root, spec: &Spec, bundle: &Bundle) -> Result<(), Err
         certificates: [load("consul/ca.pem")?, load("consul/cert.pem")?, load("consul/key.pem")?],
         consul_id: consul_id(root)?,
         link: Link::find(&bundle.node, root),
+        machine: Machine::look(&root.at(DATA)),
         redis: plan::redis::Kept::load(root, &plan::redis::Layout::default())?,
-        memory_bytes: memory_bytes(),
     })?;
     plan.apply(root, spec)?;
     let node = &bundle.node.node;
@@ -203,12 +204,6 @@ pub(crate) fn apply(root: &Root, spec: &Spec, bundle: &Bundle) -> Result<(), Err
         node.name, node.site, node.role, bundle.node.network.address
     ));
     Ok(())
-}
-
-fn memory_bytes() -> u64 {
-    let mut system = sysinfo::System::new();
-    system.refresh_memory_specifics(sysinfo::MemoryRefreshKind::nothing().with_ram());
-    system.total_memory()
 }
 
 /// Consul's id of this node, drawn on the first boot.

@@ -6,10 +6,10 @@ use std::net::IpAddr;
 
 use ballast_bundle::{
     Acl, AclPolicy, AclToken, ConsulSettings, Contents, Identity, Member, Network, NodeConfig,
-    Redis, RedisSecrets, Secrets, pack,
+    Postgres, PostgresSecrets, Redis, RedisSecrets, Secrets, pack,
 };
 use ballast_contract::{
-    Availability, Check, CheckKind, Image, Kernel, Partitions, Role, Spec, Units,
+    Availability, Check, CheckKind, Durability, Image, Kernel, Partitions, Role, Spec, Units,
 };
 use ed25519_dalek::SigningKey;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, SanType};
@@ -109,6 +109,35 @@ impl Site {
             replication: password("replication"),
             sentinel: password("sentinel"),
             monitor: password("monitor"),
+        });
+        contents
+    }
+
+    /// The same for a member of the PostgreSQL cluster `main` of three.
+    pub(crate) fn postgres(&self, name: &str) -> Contents {
+        let mut contents = self.contents(name, "postgres");
+        let member = |n: u8| Member { name: format!("n{n}"), address: [10, 0, 0, n].into() };
+        contents.node.postgres = Some(Postgres {
+            cluster: "main".into(),
+            durability: Durability::Quorum,
+            members: (4..=6).map(member).collect(),
+            database: "app".into(),
+            owner: "app".into(),
+            clients: vec!["10.0.0.0/24".parse().unwrap()],
+            parameters: Default::default(),
+            peer_detection: false,
+            backup: None,
+        });
+        let password = |n: u8| format!("password{n:016}");
+        contents.secrets.postgres = Some(PostgresSecrets {
+            superuser: password(1),
+            replication: password(2),
+            rewind: password(3),
+            owner: password(4),
+            monitor: password(5),
+            api: password(6),
+            patroni_token: uuid(0xb0),
+            backup_store: None,
         });
         contents
     }

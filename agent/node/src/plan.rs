@@ -5,6 +5,7 @@
 mod consul;
 mod firewall;
 mod network;
+pub(crate) mod postgres;
 pub(crate) mod redis;
 
 use ballast_bundle::{Acl, NodeConfig, Secrets};
@@ -72,10 +73,10 @@ pub(crate) struct Inputs<'a> {
     pub(crate) consul_id: String,
     /// The link the address belongs on.
     pub(crate) link: Link,
+    /// What a database may take of the machine.
+    pub(crate) machine: postgres::Machine,
     /// What Redis and Sentinel left on the state partition.
     pub(crate) redis: redis::Kept,
-    /// The machine's memory.
-    pub(crate) memory_bytes: u64,
 }
 
 /// The directory of Consul's certificates: beside its configuration, of which it reads every file.
@@ -90,8 +91,7 @@ pub(crate) const LAST_FILE: &str = "/run/ballast/consul/agent.json";
 
 /// Plans what a node needs to become itself.
 pub(crate) fn plan(inputs: Inputs<'_>) -> Result<Plan, Error> {
-    let Inputs { spec, node, secrets, acl, certificates, consul_id, link, redis, memory_bytes } =
-        inputs;
+    let Inputs { spec, node, secrets, acl, certificates, consul_id, link, machine, redis } = inputs;
     let mut files = vec![
         network::link_file(node, &link),
         network::hosts_file(Some(node)),
@@ -105,8 +105,13 @@ pub(crate) fn plan(inputs: Inputs<'_>) -> Result<Plan, Error> {
     }
     if let (Some(settings), Some(secrets)) = (&node.redis, &secrets.redis) {
         let layout = &redis::Layout::default();
+        let memory_bytes = machine.memory_bytes;
         let wanted = redis::Wanted { node, redis: settings, secrets, memory_bytes, layout };
         files.extend(redis::files(&wanted, &redis, &certificates));
+    }
+    if let (Some(settings), Some(secrets)) = (&node.postgres, &secrets.postgres) {
+        let own = certificates.each_ref().map(Vec::as_slice);
+        files.extend(postgres::files(node, settings, secrets, own, &machine)?);
     }
     for (name, bytes) in ["ca.pem", "cert.pem", "key.pem"].into_iter().zip(certificates) {
         files.push(File::secret_of(CONSUL, &format!("{CONSUL_TLS}/{name}"), bytes));

@@ -82,7 +82,12 @@ fn tell_the_others(node: &NodeConfig) -> Result<(), Error> {
     if node.redis.is_some() {
         units.extend(["redis.service", "redis-sentinel.service"]);
     }
-    spawn::run(&[&["systemctl", "restart", "--no-block"][..], &units[..]].concat()).map(|_| ())
+    spawn::run(&[&["systemctl", "restart", "--no-block"][..], &units[..]].concat())?;
+    if node.postgres.is_some() {
+        // Started if it waited for its first bundle; otherwise it reads what is new, and no primary is lost by it.
+        spawn::run(&["systemctl", "reload-or-restart", "--no-block", "patroni.service"])?;
+    }
+    Ok(())
 }
 
 fn remove(root: &Root) -> Result<(), Error> {
