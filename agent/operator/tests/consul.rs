@@ -44,6 +44,42 @@ datacenter = "dc1"
 address = "127.77.0.21"
 "#;
 
+const DATABASE: &str = r#"
+[site]
+name = "judged"
+
+[[datacenter]]
+name = "dc1"
+network = "127.77.3.0/24"
+
+[[role]]
+name = "metrics-store"
+
+[[node]]
+name = "consul-1"
+role = "consul-server"
+datacenter = "dc1"
+address = "127.77.3.11"
+
+[[node]]
+name = "postgres-1"
+role = "postgres"
+datacenter = "dc1"
+address = "127.77.3.21"
+
+[[node]]
+name = "postgres-2"
+role = "postgres"
+datacenter = "dc1"
+address = "127.77.3.22"
+
+[[node]]
+name = "metrics-1"
+role = "metrics-store"
+datacenter = "dc1"
+address = "127.77.3.41"
+"#;
+
 const TWO: &str = r#"
 [site]
 name = "judged"
@@ -397,4 +433,91 @@ fn a_second_data_centre_copies_the_access_rules() {
             && table.contains("consul-s  consul-server  127.77.2.11  warning  consul-s  1.8.7");
         if good { Ok(()) } else { Err(table) }
     });
+}
+
+#[test]
+#[ignore = "needs BALLAST_CONSUL"]
+fn patroni_holds_its_leader_key_until_an_observer_gives_its_node_up() {
+    let root = tempfile::tempdir().unwrap();
+    let root = root.path();
+    fs::write(root.join("cluster.toml"), DATABASE).unwrap();
+    assert_eq!(ballast(root, &["bundle", "cluster.toml"]).0, 0);
+    let [server, one, two, metrics] =
+        ["consul-1", "postgres-1", "postgres-2", "metrics-1"].map(|node| take(root, node));
+    let consul = Consul::start(&server, root);
+    let acl = server.acl.as_ref().unwrap();
+    consul.wait_for_token("acl/tokens", &acl.management_token);
+    consul.apply(acl);
+
+    // The node, as its own agent registers it: with a check that others may set.
+    let check = |status: &str| {
+        json!({ "Node": "postgres-1", "Address": "127.77.3.21", "SkipNodeUpdate": true,
+            "Check": { "Node": "postgres-1", "CheckID": "peers", "Name": "peers", "Status": status } })
+    };
+    let own = one.secrets.agent_token.as_str();
+    let node = json!({ "Node": "postgres-1", "Address": "127.77.3.21",
+        "Service": { "Service": "postgres", "Tags": ["primary"], "Port": 5432 } });
+    assert_eq!(consul.put("catalog/register", own, &node), 200);
+    let gossip = json!({ "Node": "postgres-1", "Address": "127.77.3.21",
+        "Check": { "Node": "postgres-1", "CheckID": "serfHealth", "Name": "Serf", "Status": "passing" } });
+    assert_eq!(consul.put("catalog/register", own, &gossip), 200);
+    assert_eq!(consul.put("catalog/register", own, &check("passing")), 200);
+
+    // Patroni asks for a session with these words, and for nothing else that its keys do not stand for.
+    let patroni = one.secrets.postgres.as_ref().unwrap().patroni_token.as_str();
+    let session = |node: &str| {
+        json!({ "Node": node, "Name": "postgres-postgres-1", "Checks": ["peers"], "LockDelay": "0.001s",
+            "Behavior": "delete", "TTL": "15s" })
+    };
+    assert_eq!(consul.put("session/create", patroni, &session("postgres-2")), 403);
+    let (code, made) = consul.request("PUT", "session/create", patroni, &session("postgres-1"));
+    assert_eq!(code, 200, "{made}");
+    let id = made["ID"].as_str().unwrap().to_owned();
+    // Consul adds the gossip's check to those it is told in this way, the one that Patroni's library knows.
+    let (_, bound) = consul.get(&format!("session/info/{id}"), patroni);
+    assert_eq!(
+        (&bound[0]["Checks"], &bound[0]["NodeChecks"]),
+        (&json!(["peers"]), &json!(["serfHealth"]))
+    );
+    assert_eq!(consul.put(&format!("session/renew/{id}"), patroni, &Value::Null), 200);
+    let acquire = format!("kv/service/postgres/leader?acquire={id}");
+    assert_eq!(consul.request("PUT", &acquire, patroni, &json!("postgres-1")), (200, json!(true)));
+    assert_eq!(consul.get("kv/service/postgres/?recurse", patroni).0, 200);
+    assert_eq!(consul.put("kv/service/postgres/config", patroni, &json!(1)), 200);
+    for path in ["kv/service/other/leader", "kv/service/postgres", "kv/x", "catalog/register"] {
+        assert_eq!(consul.put(path, patroni, &node), 403, "{path}");
+    }
+    assert_eq!(consul.get("acl/tokens", patroni).0, 403);
+    assert_eq!(consul.get("agent/self", patroni).0, 403);
+
+    // A node of another role gives nobody up, and an observer does: the key goes with the check.
+    let leader = || match consul.get("kv/service/postgres/leader", patroni) {
+        (200, _) => true,
+        (404, _) => false,
+        other => panic!("{other:?}"),
+    };
+    let stranger = metrics.secrets.agent_token.as_str();
+    assert_eq!(consul.put("catalog/register", stranger, &check("critical")), 403);
+    assert!(leader());
+    for observer in [&server.secrets.agent_token, &two.secrets.agent_token] {
+        assert_eq!(consul.put("catalog/register", observer, &check("critical")), 200);
+        consul.wait(
+            "the leader key to go",
+            || if leader() { Err("held".to_owned()) } else { Ok(()) },
+        );
+        assert_eq!(consul.put("catalog/register", observer, &check("passing")), 200);
+        let (_, made) = consul.request("PUT", "session/create", patroni, &session("postgres-1"));
+        let acquire =
+            format!("kv/service/postgres/leader?acquire={}", made["ID"].as_str().unwrap());
+        consul.wait("the key to be free again", || {
+            match consul.request("PUT", &acquire, patroni, &json!("postgres-1")) {
+                (200, Value::Bool(true)) => Ok(()),
+                other => Err(format!("{other:?}")),
+            }
+        });
+    }
+    // It may set a check, and cannot speak for the database.
+    let lie = json!({ "Node": "postgres-1", "Address": "127.77.3.21",
+        "Service": { "Service": "postgres", "Tags": ["replica"], "Port": 1 } });
+    assert_eq!(consul.put("catalog/register", &server.secrets.agent_token, &lie), 403);
 }
