@@ -14,6 +14,7 @@ pub const GROUP: Group = Group {
         "a_healthy_boot_is_blessed",
         "a_role_that_cannot_become_healthy_is_not_blessed",
     ],
+    containers: false,
     run: try_firmware,
 };
 

@@ -1,6 +1,7 @@
 //! The promises that cross a machine's wall, on real machines. At most three run at once, and no promise names a time.
 
 mod bundles;
+mod containers;
 mod firmware;
 mod netboot;
 mod site;
@@ -16,7 +17,8 @@ use crate::poll::{self, Seen};
 use crate::trial::{Group, Trial};
 
 /// All groups, the longest first.
-pub const GROUPS: &[Group] = &[site::GROUP, firmware::GROUP, netboot::GROUP, tampering::GROUP];
+pub const GROUPS: &[Group] =
+    &[site::GROUP, firmware::GROUP, netboot::GROUP, tampering::GROUP, containers::GROUP];
 
 /// How long anything may take where instructions are translated and other work is going on.
 const PATIENCE: Duration = Duration::from_secs(900);

@@ -9,6 +9,7 @@ use crate::trial::{Group, Trial};
 pub const GROUP: Group = Group {
     name: "netboot",
     promises: &["the_netboot_image_boots_a_verified_root_and_takes_its_bundle"],
+    containers: false,
     run: try_netboot,
 };
 

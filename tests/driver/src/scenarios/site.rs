@@ -36,6 +36,7 @@ pub const GROUP: Group = Group {
         "a_node_without_a_good_bundle_stays_out_of_consul",
         "five_nodes_from_one_image_have_five_machine_ids",
     ],
+    containers: false,
     run: try_site,
 };
 

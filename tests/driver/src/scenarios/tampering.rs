@@ -14,6 +14,7 @@ use crate::trial::{Group, Trial};
 pub const GROUP: Group = Group {
     name: "tampering",
     promises: &["a_flipped_bit_in_the_root_refuses_to_boot"],
+    containers: false,
     run: try_flipped_bit,
 };
 

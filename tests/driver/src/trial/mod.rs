@@ -26,7 +26,7 @@ use report::{Outcome, Report};
 pub struct Options {
     #[command(flatten)]
     given: Given,
-    /// Groups to try, or promises whose groups to try; all without any
+    /// Groups to try, or promises whose groups to try; without any, all that are about what runs the machines
     names: Vec<String>,
     /// Print the groups and their promises, and try none
     #[arg(long)]
@@ -34,7 +34,7 @@ pub struct Options {
     /// Write the counts and every outcome to this file, as JSON
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
-    /// What runs the machines; nspawn, for a quick look, has neither firmware nor disks, and breaks what needs them
+    /// What runs the machines; nspawn has neither firmware nor disks, and breaks what needs them
     #[arg(long, value_enum, default_value_t = Backend::Qemu)]
     backend: Backend,
 }
@@ -45,6 +45,8 @@ pub struct Group {
     pub name: &'static str,
     /// Its promises, in the order in which they are tried.
     pub promises: &'static [&'static str],
+    /// Whether they are about machines in containers; all others are about what containers do not have.
+    pub containers: bool,
     /// Tries them.
     pub run: fn(&mut Trial) -> Result<()>,
 }
@@ -127,7 +129,8 @@ pub fn test(options: &Options) -> Result<ExitCode> {
     let groups = chosen(&options.names)?;
     if options.list {
         for group in groups {
-            println!("{}\n  {}", group.name, group.promises.join("\n  "));
+            let place = if group.containers { " (in nspawn)" } else { "" };
+            println!("{}{place}\n  {}", group.name, group.promises.join("\n  "));
         }
         return Ok(ExitCode::SUCCESS);
     }
@@ -136,7 +139,9 @@ pub fn test(options: &Options) -> Result<ExitCode> {
     println!("machines run in {backend}: {why}");
     let start = Instant::now();
     let mut report = Report::default();
-    for group in groups {
+    let suits =
+        |group: &&Group| !options.names.is_empty() || group.containers == (backend == Runs::Nspawn);
+    for group in groups.into_iter().filter(suits) {
         println!("group {}: {} promises", group.name, group.promises.len());
         report.add(try_group(group, &options.given, backend)?);
         poll::check_interrupt()?;
