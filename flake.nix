@@ -14,7 +14,7 @@
     in
     {
       packages.${system} = images // {
-        inherit (workspace) agent assembler bench lock machines;
+        inherit (workspace) agent assembler bench faults lock machines;
         ballast = workspace.operator;
         inherit (bootstrap) mirror;
         default = workspace.operator;

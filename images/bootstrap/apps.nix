@@ -58,6 +58,11 @@ in
       };
     };
 
+    faults = app "faults" {
+      program = "${workspace.faults}/bin/ballast-faults";
+      environment = machines (roles images);
+    };
+
     lock = app "lock" {
       program = "${workspace.lock}/bin/ballast-lock";
       arguments = "--gpgv ${tools.signatures.programs}/bin/gpgv --keyring ${tools.signatures.keyring}";

@@ -71,6 +71,11 @@ in
     sources = [ "agent/bundle" "tests/driver" "tests/bench" ];
     binaries = [ "ballast-bench" ];
   };
+  faults = programs {
+    name = "ballast-faults";
+    sources = [ "agent/bundle" "tests/driver" "tests/faults" ];
+    binaries = [ "ballast-faults" ];
+  };
 
   tests = {
     # All tests of all crates, with nothing ignored: the programs they ask for are here.

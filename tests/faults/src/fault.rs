@@ -1,0 +1,334 @@
+//! Doing to machines what a scenario says, and taking it back.
+
+use std::thread;
+use std::time::Duration;
+
+use ballast_machines::error::Error as Machines;
+use ballast_machines::fleet::Fleet;
+
+use crate::clients::{Clients, Store, Working};
+use crate::error::{Error, Result};
+use crate::log::Log;
+use crate::scenario::{Fault, Signal, Step, Victim, Whom};
+use crate::seed::Chance;
+use crate::timeline::State;
+
+/// How long a machine may take to stop in order.
+const STOPPING: Duration = Duration::from_secs(90);
+/// How long a script in a machine may take.
+const SCRIPT: Duration = Duration::from_secs(60);
+/// What fills a memory: this many values of this size at most.
+const FILLING: (usize, u32) = (256 << 10, 2_000);
+
+/// The server's first process is the oldest of its name.
+const KILL_SERVER: &str = r#"
+for process in $(cd /proc && echo [0-9]* | tr ' ' '\n' | sort -n); do
+  read -r name < /proc/$process/comm 2> /dev/null || continue
+  [ "$name" = postgres ] || continue
+  kill -KILL "$process"
+  exit
+done
+echo no server runs
+exit 1
+"#;
+
+/// Something that was done and is to be taken back.
+#[derive(Debug)]
+pub struct Hurt {
+    fault: Fault,
+    nodes: Vec<String>,
+}
+
+/// Those whom a step means now.
+///
+/// # Errors
+/// When nobody knows who that is.
+pub fn victims(
+    fleet: &mut Fleet,
+    working: &Working,
+    victim: Victim,
+    chance: &mut Chance,
+) -> Result<Vec<String>> {
+    let primary = |store: Store| {
+        working
+            .primary(store)
+            .ok_or_else(|| Error::Lacking(format!("{} has no primary", store.name())))
+    };
+    Ok(match victim {
+        Victim::Primary => vec![primary(Store::Postgres)?],
+        Victim::Master => vec![primary(Store::Redis)?],
+        Victim::Replica => other(fleet, "postgres", &[&primary(Store::Postgres)?], chance)?,
+        Victim::RedisReplica => other(fleet, "redis", &[&primary(Store::Redis)?], chance)?,
+        Victim::ConsulLeader => vec![consul_leader(fleet)?],
+        Victim::ConsulMajority => {
+            let leader = consul_leader(fleet)?;
+            let mut both = other(fleet, "consul-server", &[&leader], chance)?;
+            both.insert(0, leader);
+            both
+        }
+        Victim::Everyone => fleet.nodes().iter().map(|node| node.name.clone()).collect(),
+    })
+}
+
+fn other(fleet: &Fleet, role: &str, not: &[&String], chance: &mut Chance) -> Result<Vec<String>> {
+    let rest: Vec<&String> = fleet
+        .nodes()
+        .iter()
+        .filter(|node| node.role == role && !not.contains(&&node.name))
+        .map(|node| &node.name)
+        .collect();
+    let one = chance.pick(&rest);
+    one.map(|name| vec![(*name).clone()])
+        .ok_or_else(|| Error::Lacking(format!("there is no other node of role {role}")))
+}
+
+fn consul_leader(fleet: &mut Fleet) -> Result<String> {
+    let view = fleet.view()?.map_err(Error::Lacking)?;
+    let leader = view.leader.as_deref().and_then(|leader| leader.rsplit_once(':'));
+    let (address, _) = leader.ok_or_else(|| Error::Lacking("Consul has no leader".into()))?;
+    let node = fleet.nodes().iter().find(|node| node.address == address);
+    node.map(|node| node.name.clone())
+        .ok_or_else(|| Error::Lacking(format!("Consul's leader {address} is no node")))
+}
+
+/// Does it.
+///
+/// # Errors
+/// When a machine will not have it done.
+pub fn apply(
+    fleet: &mut Fleet,
+    clients: &Clients,
+    step: &Step,
+    nodes: Vec<String>,
+    log: &mut Log,
+) -> Result<Option<Hurt>> {
+    let fault = step.fault;
+    match fault {
+        Fault::Kill if nodes.len() == fleet.nodes().len() => {
+            fleet.kill()?;
+            for node in &nodes {
+                log.note(node, State::Off, "power cut");
+            }
+        }
+        Fault::ReplaceFirst => {
+            let role = nodes.first().map(|name| fleet.node(name)).transpose()?.map(|n| &n.role);
+            let all: Vec<String> = fleet
+                .nodes()
+                .iter()
+                .filter(|node| Some(&node.role) == role)
+                .map(|node| node.name.clone())
+                .collect();
+            for node in &all {
+                fleet.machine(node)?.kill()?;
+                log.note(node, State::Off, "power cut");
+            }
+            for node in &nodes {
+                fleet.machine(node)?.wipe()?;
+                fleet.machine(node)?.power_on()?;
+                log.note(node, State::Hurt, "power on, with an empty disk");
+            }
+            let rest = all.into_iter().filter(|node| !nodes.contains(node)).collect();
+            return Ok(Some(Hurt { fault, nodes: rest }));
+        }
+        Fault::Divide => {
+            let names: Vec<&str> = nodes.iter().map(String::as_str).collect();
+            fleet.divide(&names)?;
+            for node in &nodes {
+                log.note(node, State::Cut, "cut from all other nodes, and not from clients");
+            }
+        }
+        Fault::Fill => {
+            let (size, limit) = FILLING;
+            let number =
+                clients.with_master(async move |mut session| session.fill(size, limit).await)?;
+            for node in &nodes {
+                log.note(node, State::Hurt, format!("filled with {number} values of {size} bytes"));
+            }
+        }
+        _ => {
+            for node in &nodes {
+                apply_to(fleet, step, node, log)?;
+            }
+        }
+    }
+    let over =
+        matches!(fault, Fault::Reboot | Fault::Restart(_) | Fault::KillServer | Fault::Stumble(_))
+            || matches!(fault, Fault::Signal(_, _, Signal::Kill));
+    Ok((!over).then_some(Hurt { fault, nodes }))
+}
+
+fn apply_to(fleet: &mut Fleet, step: &Step, node: &str, log: &mut Log) -> Result<()> {
+    let fault = step.fault;
+    let machine = fleet.machine(node)?;
+    match fault {
+        Fault::Kill => {
+            machine.kill()?;
+            log.note(node, State::Off, "power cut");
+        }
+        Fault::Freeze => {
+            machine.freeze()?;
+            log.note(node, State::Frozen, "all processes stand still");
+        }
+        Fault::Reboot => {
+            log.note(node, State::Hurt, "reboots");
+            machine.power_off(STOPPING)?;
+            log.note(node, State::Off, "is down");
+            machine.power_on()?;
+            log.note(node, State::Well, "starts");
+        }
+        Fault::PowerOff => {
+            log.note(node, State::Hurt, "switches off");
+            machine.power_off(STOPPING)?;
+            log.note(node, State::Off, "is off");
+        }
+        Fault::Replace => {
+            machine.wipe()?;
+            log.note(node, State::Off, "power cut, and its disk lost");
+        }
+        Fault::Stumble(unit) => {
+            script(fleet, node, &signal(unit, Whom::Main, "STOP"))?;
+            log.note(node, State::Hurt, format!("{unit} stands still"));
+            thread::sleep(step.lasts);
+            script(fleet, node, &signal(unit, Whom::Main, "CONT"))?;
+            log.note(node, State::Well, format!("{unit} goes on"));
+        }
+        Fault::Signal(unit, whom, kind) => {
+            let (name, what) = match kind {
+                Signal::Kill => ("KILL", "is killed"),
+                Signal::Freeze => ("STOP", "stands still"),
+            };
+            script(fleet, node, &signal(unit, whom, name))?;
+            log.note(node, State::Hurt, format!("{unit} {what}"));
+        }
+        Fault::Stop(unit) => {
+            script(fleet, node, &format!("systemctl stop {unit}"))?;
+            log.note(node, State::Hurt, format!("{unit} is stopped"));
+        }
+        Fault::Restart(unit) => {
+            log.note(node, State::Hurt, format!("{unit} is restarted"));
+            script(fleet, node, &format!("systemctl restart {unit}"))?;
+            log.note(node, State::Well, format!("{unit} has been restarted"));
+        }
+        Fault::KillServer => {
+            script(fleet, node, KILL_SERVER)?;
+            log.note(node, State::Hurt, "PostgreSQL's server process is killed");
+        }
+        Fault::Mute => {
+            script(fleet, node, &drop_ports("8301"))?;
+            log.note(node, State::Hurt, "no gossip in or out");
+        }
+        Fault::Nameless => {
+            script(fleet, node, &drop_ports("{ 53, 8600 }"))?;
+            log.note(node, State::Hurt, "DNS unanswered");
+        }
+        Fault::Divide | Fault::Fill | Fault::ReplaceFirst => {}
+    }
+    Ok(())
+}
+
+/// Takes it back.
+///
+/// # Errors
+/// When a machine will not have it done.
+pub fn mend(fleet: &mut Fleet, clients: &Clients, hurt: &Hurt, log: &mut Log) -> Result<()> {
+    match hurt.fault {
+        Fault::Divide => {
+            let names: Vec<&str> = hurt.nodes.iter().map(String::as_str).collect();
+            fleet.unite(&names)?;
+            for node in &hurt.nodes {
+                log.note(node, State::Well, "joined to the others again");
+            }
+        }
+        Fault::Fill => {
+            let (_, limit) = FILLING;
+            clients.with_master(async move |mut session| session.drain(limit).await)?;
+            for node in &hurt.nodes {
+                log.note(node, State::Well, "emptied again");
+            }
+        }
+        _ => {
+            for node in &hurt.nodes {
+                mend_one(fleet, hurt.fault, node, log)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn mend_one(fleet: &mut Fleet, fault: Fault, node: &str, log: &mut Log) -> Result<()> {
+    match fault {
+        Fault::Kill | Fault::PowerOff | Fault::Replace | Fault::ReplaceFirst => {
+            fleet.machine(node)?.power_on()?;
+            log.note(node, State::Well, "power on");
+        }
+        Fault::Freeze => {
+            fleet.machine(node)?.thaw()?;
+            log.note(node, State::Well, "goes on");
+        }
+        Fault::Signal(unit, whom, _) => {
+            script(fleet, node, &signal(unit, whom, "CONT"))?;
+            log.note(node, State::Well, format!("{unit} goes on"));
+        }
+        Fault::Stop(unit) => {
+            script(fleet, node, &format!("systemctl start --no-block {unit}"))?;
+            log.note(node, State::Well, format!("{unit} is started"));
+        }
+        Fault::Mute | Fault::Nameless => {
+            script(fleet, node, "nft delete table inet faults")?;
+            log.note(node, State::Well, "its packets pass again");
+        }
+        Fault::Divide
+        | Fault::Fill
+        | Fault::KillServer
+        | Fault::Reboot
+        | Fault::Restart(_)
+        | Fault::Stumble(_) => {}
+    }
+    Ok(())
+}
+
+fn script(fleet: &mut Fleet, node: &str, script: &str) -> Result<()> {
+    let ran = fleet.machine(node)?.run(script, SCRIPT)?;
+    if ran.status == 0 {
+        return Ok(());
+    }
+    Err(Machines::Failed {
+        program: format!("a script in {node}"),
+        status: format!("status {}", ran.status),
+        stderr: ran.text,
+    }
+    .into())
+}
+
+fn signal(unit: &str, whom: Whom, name: &str) -> String {
+    let whom = match whom {
+        Whom::Main => "main",
+        Whom::All => "all",
+    };
+    format!("systemctl kill --signal=SIG{name} --kill-whom={whom} {unit}")
+}
+
+/// Drops what goes to or comes from these ports of other nodes, beside the node's own filter.
+fn drop_ports(ports: &str) -> String {
+    let chain = |hook: &str, other: &str| {
+        let rules = ["udp dport", "udp sport", "tcp dport", "tcp sport"]
+            .map(|side| format!("{other} != \"lo\" {side} {ports} drop;"))
+            .join(" ");
+        format!("chain {hook} {{ type filter hook {hook} priority -10; {rules} }}")
+    };
+    let (input, output) = (chain("input", "iifname"), chain("output", "oifname"));
+    format!("nft 'table inet faults {{ {input} {output} }}'")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_muted_node_still_hears_itself() {
+        let script = drop_ports("8301");
+        assert!(script.contains("iifname != \"lo\" udp dport 8301 drop"), "{script}");
+        assert!(script.contains("oifname != \"lo\" tcp sport 8301 drop"), "{script}");
+        assert_eq!(script.matches("drop;").count(), 8);
+    }
+}

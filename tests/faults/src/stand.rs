@@ -1,0 +1,101 @@
+//! The stand: a whole site of containers, and the clients beside it.
+
+use std::time::Duration;
+
+use ballast_machines::backend::Runs;
+use ballast_machines::cluster::{Availability, CONSUL_SERVER, Layout};
+use ballast_machines::error::chain;
+use ballast_machines::fleet::Fleet;
+use ballast_machines::given::Given;
+use ballast_machines::programs::tail;
+
+use crate::access::Access;
+use crate::clients::{Clients, Store};
+use crate::error::{Error, Result};
+use crate::log::say;
+use crate::scenario::Bound;
+use crate::whole;
+
+/// Nodes of each role: three bear the loss of one.
+const EACH: u8 = 3;
+/// Within which a site that is switched on must be whole.
+const RISING: Duration = Duration::from_secs(300);
+/// Small databases: nine machines share one.
+const TABLES: &str =
+    "[postgres.parameters]\nshared_buffers = \"32MB\"\n\n[redis]\nmax_memory = \"96MB\"\n\n";
+
+/// A site under test.
+pub struct Stand {
+    /// The clients, which go before the network does.
+    pub clients: Clients,
+    /// The machines.
+    pub fleet: Fleet,
+}
+
+/// What a site is raised from.
+pub struct Plan {
+    /// Images and programs.
+    pub given: Given,
+    /// How long silence is borne.
+    pub availability: Availability,
+    /// What an acknowledged write has survived, if not what it is by default.
+    pub durability: Option<String>,
+}
+
+impl Stand {
+    /// Makes a site, switches it on and waits until it is whole.
+    ///
+    /// # Errors
+    /// What is not whole, when the time is over.
+    pub fn raise(plan: &Plan) -> Result<Self> {
+        say(
+            "a site of three Consul servers, three PostgreSQL and three Redis nodes is switched on",
+        );
+        let durability = plan.durability.as_ref();
+        let durability = durability.map(|word| format!("durability = \"{word}\"\n"));
+        let layout = Layout {
+            tables: format!("[postgres]\n{}\n{TABLES}", durability.unwrap_or_default()),
+            ..Layout::new(&[(CONSUL_SERVER, EACH), ("postgres", EACH), ("redis", EACH)])
+                .with(plan.availability)
+        };
+        let mut fleet = Fleet::make(&plan.given, Runs::Nspawn, &layout)?;
+        let bundle = |node: &str| fleet.cluster().bundle(node);
+        let access = Access::load(&bundle("postgres-1"), &bundle("redis-1"))?;
+        let clients = Clients::new(fleet.network()?, access);
+        fleet.power_on()?;
+        if let Err(why) = whole::rise(&mut fleet, &clients, RISING)? {
+            explain(&mut fleet);
+            return Err(Error::Lacking(format!(
+                "the site is not whole {} s after it was switched on: {why}",
+                RISING.as_secs()
+            )));
+        }
+        say("the site is whole");
+        Ok(Self { clients, fleet })
+    }
+
+    /// Whether an acknowledged write may be lost with its node.
+    pub fn may_lose(&self, store: Store) -> bool {
+        store == Store::Postgres && !self.clients.access().postgres.synchronous
+    }
+
+    /// A bound, with this site's timings.
+    pub fn limit(&self, bound: Bound) -> Option<Duration> {
+        let access = self.clients.access();
+        bound.limit(&access.timings, access.postgres.peer_detection)
+    }
+}
+
+/// What each machine itself says is wrong.
+pub fn explain(fleet: &mut Fleet) {
+    const SCRIPT: &str = "systemctl --failed --no-legend --plain; ballast-agent status; \
+                          journalctl --no-pager --lines 15 -u ballast-boot -u ballast; \
+                          journalctl --no-pager --lines 25 -u patroni -u redis -u redis-sentinel";
+    for machine in fleet.machines() {
+        let said = match machine.run(SCRIPT, Duration::from_secs(30)) {
+            Ok(ran) => ran.text,
+            Err(error) => format!("{}\n{}", chain(&error), tail(&machine.console().text(), 20)),
+        };
+        say(&format!("{} says:\n{said}\n", machine.name()));
+    }
+}
