@@ -23,6 +23,9 @@
         User=redis
         Group=redis
         Type=notify
+        # Redis does not start in a locale that the root does not have, and systemd would name one.
+        Environment=LANG=C
+        WorkingDirectory=/var/lib/redis
         # Ready once the data is read, which takes as long as there is data.
         TimeoutStartSec=infinity
         # Waits for replicas to have everything (10 s unless told otherwise), then for the disk.
