@@ -1,5 +1,6 @@
 //! Consul's HTTP API as its servers offer it to the operator: over TLS, both sides with certificates of the site.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -51,6 +52,23 @@ pub struct Check {
     pub id: String,
     pub name: String,
     pub status: String,
+    /// The service it is of; empty for one of the node.
+    #[serde(rename = "ServiceID", default)]
+    pub service: String,
+    /// What its agent says of the image: `image 0.1.0, slot a`.
+    #[serde(default)]
+    pub notes: String,
+}
+
+/// A node's instance of a service.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Instance {
+    #[serde(rename = "Node")]
+    pub node: String,
+    #[serde(rename = "ServiceTags", default)]
+    pub tags: Vec<String>,
+    #[serde(rename = "ServiceMeta", default)]
+    pub meta: BTreeMap<String, String>,
 }
 
 impl Client {
@@ -96,6 +114,11 @@ impl Client {
     /// Every check of a server's data centre; from a server without a leader, as it last knew them.
     pub fn checks(&self, server: IpAddr) -> Result<Vec<Check>, Silence> {
         self.get(server, "health/state/any?stale")
+    }
+
+    /// Every node's instance of a service in a server's data centre.
+    pub fn instances(&self, server: IpAddr, service: &str) -> Result<Vec<Instance>, Silence> {
+        self.get(server, &format!("catalog/service/{service}?stale"))
     }
 
     fn get<T: DeserializeOwned>(&self, server: IpAddr, path: &str) -> Result<T, Silence> {

@@ -4,6 +4,7 @@ mod access;
 mod authority;
 mod bundles;
 mod cluster;
+mod connect;
 mod consul;
 mod disk;
 mod error;
@@ -44,6 +45,7 @@ Examples:
   ballast init my-site                     write my-site/cluster.toml
   ballast bundle my-site/cluster.toml      write my-site/bundles/<node>.bundle.tar
   ballast status my-site/cluster.toml      show every node of the running site
+  ballast connect my-site/cluster.toml     show how psql and redis-cli reach it
 
 Exit status: 0 done, 1 failed or not all passing, 2 wrong usage or input";
 
@@ -82,6 +84,18 @@ enum Command {
         #[arg(long)]
         renew: bool,
     },
+    /// Show how a client outside the site reaches its databases: names, ports, accounts, and the authority's file
+    Connect {
+        /// The cluster file
+        #[arg(default_value = "cluster.toml")]
+        cluster: PathBuf,
+        /// The state folder [default: `state` beside the cluster file]
+        #[arg(long, value_name = "DIR")]
+        state: Option<PathBuf>,
+        /// Print JSON instead of text
+        #[arg(long)]
+        json: bool,
+    },
     /// Print one password from the state folder, by its name: `postgres.owner`, `redis.app`
     ///
     /// Prints it to standard output, for a client outside the site: `PGPASSWORD=$(ballast secret postgres.owner)`.
@@ -96,6 +110,10 @@ enum Command {
         state: Option<PathBuf>,
     },
     /// Ask the site's Consul servers how every node is; exit with 1 unless all are passing
+    ///
+    /// Shows its health, whether it is primary or replica and how far behind, how it is counted (SYNC), whether the
+    /// Sentinels could agree (QUORUM), and the versions of Consul and of the image with its slot; below the table, what
+    /// is wrong with a cluster as a whole.
     ///
     /// Asks over HTTPS (port 8501), with the operator's certificate and a token that may read and nothing else, both
     /// from the state folder. A node that cannot be reached is a row of the table.
@@ -155,6 +173,16 @@ fn run(cli: Cli) -> Result<Outcome, Error> {
             let state = state.unwrap_or_else(|| beside(&path, "state"));
             let report = bundles::make_bundles(&cluster, &state, &out, renew, now)?;
             done(report.to_string())
+        }
+        Command::Connect { cluster: path, state, json } => {
+            let cluster = cluster::load_cluster(&path)?;
+            let state = state.unwrap_or_else(|| beside(&path, "state"));
+            let connections = connect::connections(&cluster, &state);
+            done(if json {
+                format!("{:#}\n", serde_json::json!(connections))
+            } else {
+                connections.to_string()
+            })
         }
         Command::Secret { name, cluster: path, state } => {
             let cluster = cluster::load_cluster(&path)?;

@@ -14,16 +14,21 @@ use ballast_contract::NODE_CHECK;
 use serde::Serialize;
 
 use crate::cluster::Cluster;
-use crate::consul::{Check, Client, Member, Silence};
+use crate::consul::{Check, Client, Instance, Member, Silence};
 use crate::error::Error;
 use crate::state::State;
+
+/// The tag of a database's node that takes writes.
+const PRIMARY: &str = "primary";
 
 /// A site, as its servers see it.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 pub struct Status {
     pub site: String,
-    /// Whether every node is passing.
+    /// Whether every node is passing, and every cluster has its one primary.
     pub passing: bool,
+    /// What is wrong with a cluster as a whole.
+    pub problems: Vec<String>,
     pub nodes: Vec<Row>,
 }
 
@@ -35,10 +40,24 @@ pub struct Row {
     pub datacenter: String,
     pub address: IpAddr,
     pub health: Health,
+    /// `primary` or `replica` on a database node, `leader` or `follower` on a Consul server: as the node itself says.
+    pub state: Option<String>,
     /// The leader's name: as the node itself says on a Consul server, as its data centre's servers say on others.
     pub leader: Option<String>,
+    /// How far a replica is behind its primary.
+    pub lag_bytes: Option<u64>,
+    /// PostgreSQL's timeline.
+    pub timeline: Option<u64>,
+    /// How a PostgreSQL replica is counted: `sync`, `quorum`, `potential` or `async`.
+    pub sync: Option<String>,
+    /// `ok`, or why the Sentinels could not agree on another master.
+    pub sentinel_quorum: Option<String>,
     /// Consul's version on the node.
-    pub version: Option<String>,
+    pub consul_version: Option<String>,
+    /// The image's version.
+    pub image_version: Option<String>,
+    /// The slot it was started from, `a` or `b`.
+    pub slot: Option<String>,
     /// Why the node is not passing.
     pub reasons: Vec<String>,
 }
@@ -64,8 +83,17 @@ type Leader = Result<Option<SocketAddr>, Silence>;
 struct View {
     /// Who leads, by the address of the server that was asked.
     leaders: HashMap<IpAddr, Leader>,
-    /// Members and checks, from the first server that has them.
-    catalogue: Option<(Vec<Member>, Vec<Check>)>,
+    /// From the first server that has it.
+    catalogue: Option<Catalogue>,
+}
+
+/// What a server knows of its data centre's nodes.
+#[derive(Default)]
+struct Catalogue {
+    members: Vec<Member>,
+    checks: Vec<Check>,
+    /// Instances of the databases' services.
+    instances: Vec<Instance>,
 }
 
 /// Asks a site's servers.
@@ -87,8 +115,9 @@ pub fn ask(cluster: &Cluster, state: &Path, timeout: Duration) -> Result<Status,
             .map(|datacenter| {
                 let servers: Vec<_> =
                     cluster.servers(&datacenter.name).map(|n| n.address.addr()).collect();
+                let services = services(cluster, &datacenter.name);
                 let client = &client;
-                (datacenter.name.clone(), scope.spawn(move || look(client, &servers)))
+                (datacenter.name.clone(), scope.spawn(move || look(client, &servers, &services)))
             })
             .collect();
         asked.into_iter().map(|(name, view)| (name, view.join().unwrap_or_default())).collect()
@@ -96,8 +125,17 @@ pub fn ask(cluster: &Cluster, state: &Path, timeout: Duration) -> Result<Status,
     Ok(judge(cluster, &views))
 }
 
+/// The services of a data centre's databases.
+fn services(cluster: &Cluster, datacenter: &str) -> Vec<String> {
+    let here = cluster.nodes.iter().filter(|n| n.is_database() && n.datacenter == datacenter);
+    let mut services: Vec<_> = here.flat_map(|n| n.services.clone()).collect();
+    services.sort();
+    services.dedup();
+    services
+}
+
 /// Asks the servers of one data centre.
-fn look(client: &Client, servers: &[IpAddr]) -> View {
+fn look(client: &Client, servers: &[IpAddr], services: &[String]) -> View {
     let leaders: HashMap<IpAddr, Leader> = thread::scope(|scope| {
         let asked: Vec<_> = servers
             .iter()
@@ -116,7 +154,10 @@ fn look(client: &Client, servers: &[IpAddr]) -> View {
         .collect();
     answering.sort_by_key(|(_, led)| !led);
     let catalogue = answering.iter().find_map(|(server, _)| {
-        Some((client.members(*server).ok()?, client.checks(*server).ok()?))
+        let (members, checks) = (client.members(*server).ok()?, client.checks(*server).ok()?);
+        let instances = services.iter().map(|service| client.instances(*server, service));
+        let instances = instances.collect::<Result<Vec<_>, _>>().ok()?.concat();
+        Some(Catalogue { members, checks, instances })
     });
     View { leaders, catalogue }
 }
@@ -140,7 +181,8 @@ fn judge(cluster: &Cluster, views: &HashMap<String, View>) -> Status {
                 Some(own) => own.as_ref().ok().and_then(Option::as_ref),
                 None => led,
             };
-            let (mut health, mut reasons) = health(&node.name, view.catalogue.as_ref());
+            let catalogue = view.catalogue.as_ref();
+            let (mut health, mut reasons) = health(&node.name, catalogue);
             match own {
                 Some(Err(silence)) => {
                     health = health.max(Health::Critical);
@@ -152,26 +194,113 @@ fn judge(cluster: &Cluster, views: &HashMap<String, View>) -> Status {
                 }
                 _ => {}
             }
+            let leader = leader.map(name_of);
+            let state = match (node.is_server(), &leader) {
+                (true, Some(name)) if *name == node.name => Some("leader".to_owned()),
+                (true, leader) => leader.as_ref().map(|_| "follower".to_owned()),
+                (false, _) => catalogue.and_then(|c| c.state(&node.name)),
+            };
+            let meta = |key: &str| catalogue?.meta(&node.name, key);
+            let (image_version, slot) = catalogue.map(|c| c.image(&node.name)).unwrap_or_default();
             Row {
                 node: node.name.clone(),
                 role: node.role.clone(),
                 datacenter: node.datacenter.clone(),
                 address,
                 health,
-                leader: leader.map(name_of),
-                version: version(&node.name, view.catalogue.as_ref()),
+                state,
+                leader,
+                lag_bytes: meta("lag_bytes").and_then(|text| text.parse().ok()),
+                timeline: meta("timeline").and_then(|text| text.parse().ok()),
+                sync: meta("sync"),
+                sentinel_quorum: meta("sentinel_quorum"),
+                consul_version: catalogue.and_then(|c| c.consul_version(&node.name)),
+                image_version,
+                slot,
                 reasons,
             }
         })
         .collect();
-    let passing = nodes.iter().all(|row| row.health == Health::Passing);
-    Status { site: cluster.site.clone(), passing, nodes }
+    let problems = problems(cluster, views);
+    let passing = problems.is_empty() && nodes.iter().all(|row| row.health == Health::Passing);
+    Status { site: cluster.site.clone(), passing, problems, nodes }
+}
+
+/// What is wrong with a database as a whole, as the servers of its data centre know it.
+fn problems(cluster: &Cluster, views: &HashMap<String, View>) -> Vec<String> {
+    let mut problems = Vec::new();
+    for datacenter in &cluster.datacenters {
+        let catalogue = views.get(&datacenter.name).and_then(|view| view.catalogue.as_ref());
+        let Some(catalogue) = catalogue else { continue };
+        for service in services(cluster, &datacenter.name) {
+            let of_service = cluster.nodes.iter().filter(|n| n.services.contains(&service));
+            let primaries: Vec<_> = of_service
+                .filter(|n| catalogue.state(&n.name).as_deref() == Some(PRIMARY))
+                .filter(|n| catalogue.answers_for(&n.name, &service))
+                .map(|n| n.name.as_str())
+                .collect();
+            match primaries.as_slice() {
+                [_] => {}
+                [] => problems.push(format!("{service} has no primary")),
+                several => problems.push(format!(
+                    "{service} has {} primaries: {}",
+                    several.len(),
+                    several.join(", ")
+                )),
+            }
+        }
+    }
+    problems
+}
+
+impl Catalogue {
+    fn instance(&self, node: &str) -> Option<&Instance> {
+        self.instances.iter().find(|i| i.node == node)
+    }
+
+    /// What a database node is, by its own word.
+    fn state(&self, node: &str) -> Option<String> {
+        let tags = &self.instance(node)?.tags;
+        let known = [PRIMARY, "replica"];
+        known.into_iter().find(|tag| tags.iter().any(|t| t == tag)).map(str::to_owned)
+    }
+
+    fn meta(&self, node: &str, key: &str) -> Option<String> {
+        self.instance(node)?.meta.get(key).filter(|text| !text.is_empty()).cloned()
+    }
+
+    /// Whether Consul leads clients of a service to a node: none of the checks that count for it is critical.
+    fn answers_for(&self, node: &str, service: &str) -> bool {
+        let counts = |c: &&Check| c.node == node && (c.service.is_empty() || c.service == service);
+        self.checks.iter().filter(counts).all(|check| check.status != "critical")
+    }
+
+    /// The image's version and slot: of the service's metadata, or of what the node's own check is noted with.
+    fn image(&self, node: &str) -> (Option<String>, Option<String>) {
+        let check = self.checks.iter().find(|c| c.node == node && c.id == NODE_CHECK);
+        let noted = |word: &str| {
+            let notes = check?.notes.split(", ");
+            let text =
+                notes.filter_map(|note| note.strip_prefix(word)?.strip_prefix(' ')).next()?;
+            Some(text.to_owned())
+        };
+        let known = |text: &String| text != "-";
+        let version = self.meta(node, "version").or_else(|| noted("image"));
+        let slot = self.meta(node, "slot").or_else(|| noted("slot"));
+        (version.filter(known), slot.filter(known))
+    }
+
+    /// Consul's version on a node.
+    fn consul_version(&self, node: &str) -> Option<String> {
+        let build = &self.members.iter().find(|m| m.name == node)?.tags.build;
+        build.split(':').next().filter(|v| !v.is_empty()).map(str::to_owned)
+    }
 }
 
 /// The worst of a node's checks, and those that are not passing.
-fn health(node: &str, catalogue: Option<&(Vec<Member>, Vec<Check>)>) -> (Health, Vec<String>) {
-    let Some((_, checks)) = catalogue else { return (Health::Unreachable, Vec::new()) };
-    let checks: Vec<_> = checks.iter().filter(|c| c.node == node).collect();
+fn health(node: &str, catalogue: Option<&Catalogue>) -> (Health, Vec<String>) {
+    let Some(catalogue) = catalogue else { return (Health::Unreachable, Vec::new()) };
+    let checks: Vec<_> = catalogue.checks.iter().filter(|c| c.node == node).collect();
     if checks.is_empty() {
         return (Health::Absent, vec!["never registered with Consul".to_owned()]);
     }
@@ -192,11 +321,4 @@ fn health(node: &str, catalogue: Option<&(Vec<Member>, Vec<Check>)>) -> (Health,
         reasons.push("its agent has not reported yet".to_owned());
     }
     (worst, reasons)
-}
-
-/// Consul's version on a node.
-fn version(node: &str, catalogue: Option<&(Vec<Member>, Vec<Check>)>) -> Option<String> {
-    let (members, _) = catalogue?;
-    let build = &members.iter().find(|m| m.name == node)?.tags.build;
-    build.split(':').next().filter(|v| !v.is_empty()).map(str::to_owned)
 }

@@ -380,8 +380,12 @@ fn a_real_consul_gives_each_token_its_due_and_no_more() {
     consul.wait("the server to be passing", || {
         let (code, table) = ballast(root, &["status", "cluster.toml"]);
         let good = code == 1
-            && table.contains("consul-1   consul-server  127.77.0.11  passing  consul-1  1.8.7")
-            && table.contains("metrics-1  metrics-store  127.77.0.21  warning  consul-1  -");
+            && table.contains(
+                "consul-1   consul-server  127.77.0.11  passing  leader  -    -     -       1.8.7",
+            )
+            && table.contains(
+                "metrics-1  metrics-store  127.77.0.21  warning  -       -    -     -       -",
+            );
         if good { Ok(()) } else { Err(table) }
     });
     let reported = json!({ "Node": "metrics-1", "Address": "127.77.0.21",
@@ -429,8 +433,12 @@ fn a_second_data_centre_copies_the_access_rules() {
     south.wait("both to be seen", || {
         let (code, table) = ballast(root, &["status", "cluster.toml"]);
         let good = code == 1
-            && table.contains("consul-n  consul-server  127.77.1.11  warning  consul-n  1.8.7")
-            && table.contains("consul-s  consul-server  127.77.2.11  warning  consul-s  1.8.7");
+            && table.contains(
+                "consul-n  consul-server  127.77.1.11  warning  leader  -    -     -       1.8.7",
+            )
+            && table.contains(
+                "consul-s  consul-server  127.77.2.11  warning  leader  -    -     -       1.8.7",
+            );
         if good { Ok(()) } else { Err(table) }
     });
 }
@@ -516,6 +524,20 @@ fn patroni_holds_its_leader_key_until_an_observer_gives_its_node_up() {
             }
         });
     }
+    // The operator sees who is primary and what its agent says of it.
+    let said = json!({ "Node": "postgres-1", "Address": "127.77.3.21", "Service": { "Service": "postgres",
+        "Tags": ["primary"], "Port": 5432, "Meta": { "version": "0.1.0", "slot": "b", "timeline": "7" } } });
+    assert_eq!(consul.put("catalog/register", own, &said), 200);
+    let (code, text) = ballast(root, &["status", "cluster.toml", "--json"]);
+    let status: Value = serde_json::from_str(&text).unwrap();
+    let row = &status["nodes"][1];
+    assert_eq!(code, 1, "three nodes have no agent");
+    assert_eq!(status["problems"], json!([]), "{text}");
+    assert_eq!(
+        (&row["state"], &row["slot"], &row["timeline"]),
+        (&json!("primary"), &json!("b"), &json!(7))
+    );
+
     // It may set a check, and cannot speak for the database.
     let lie = json!({ "Node": "postgres-1", "Address": "127.77.3.21",
         "Service": { "Service": "postgres", "Tags": ["replica"], "Port": 1 } });
