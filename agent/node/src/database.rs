@@ -11,10 +11,6 @@ use crate::error::Error;
 use crate::postgres;
 use crate::role::RoleView;
 
-/// The service that the node's own checks hang on where it has a database: of the node itself, a critical one would take
-/// the role's service out of DNS with it.
-pub(crate) const NODE_SERVICE: &str = "ballast";
-
 /// Follows the role of the node's database, if it has one.
 ///
 /// # Errors

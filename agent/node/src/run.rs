@@ -9,7 +9,7 @@ mod view;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use ballast_contract::Spec;
+use ballast_contract::{NODE_SERVICE, Spec};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior};
 
@@ -71,7 +71,7 @@ pub(crate) async fn run(places: Places, stop: impl Future<Output = ()>) -> Resul
     if let Some(roles) = &roles {
         tokio::spawn(duties::register_role(consul.clone(), roles.clone()));
     }
-    let node_service = roles.as_ref().map(|_| database::NODE_SERVICE.to_owned());
+    let node_service = roles.as_ref().map(|_| NODE_SERVICE.to_owned());
     let service = spec.role.service.clone().or(node_service);
     let agreeing =
         tokio::spawn(duties::agree(consul.clone(), service, views.clone(), consul_view.clone()));

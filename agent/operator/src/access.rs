@@ -1,6 +1,7 @@
 //! Who may do what in Consul: one policy per purpose, with the least that Consul 1.8 needs for it.
 
 use ballast_bundle::{Acl, AclPolicy, AclToken};
+use ballast_contract::NODE_SERVICE;
 
 use crate::cluster::{Cluster, Node};
 use crate::state::{NodeTokens, SiteSecrets, Token};
@@ -40,7 +41,7 @@ pub fn access(
     for (node, of) in cluster.nodes.iter().zip(nodes) {
         let name = format!("node-{}", node.name);
         let purpose = format!("Node {}: register itself and its services", node.name);
-        let rules = node_rules(node, &observed_by(cluster, node));
+        let rules = node_rules(cluster, node);
         policies.push(policy(&name, &purpose, &rules));
         tokens.push(token(&of.agent, &format!("node {}", node.name), &name));
         tokens.push(token(&of.dns, &format!("DNS of node {}", node.name), DNS));
@@ -64,7 +65,7 @@ pub fn access(
 
 /// What a node needs: to write itself and its services, and to read the catalogue and its own Consul agent. Who watches a
 /// database's members writes them too: giving one up is setting a check of its node, and Consul has no smaller right.
-fn node_rules(node: &Node, observed: &[&str]) -> String {
+fn node_rules(cluster: &Cluster, node: &Node) -> String {
     let name = &node.name;
     let mut rules = format!(
         "node \"{name}\" {{ policy = \"write\" }}\nagent \"{name}\" {{ policy = \"write\" }}\n\
@@ -73,10 +74,20 @@ fn node_rules(node: &Node, observed: &[&str]) -> String {
     for service in &node.services {
         rules.push_str(&format!("service \"{service}\" {{ policy = \"write\" }}\n"));
     }
-    for other in observed {
+    if has_database(cluster, node) {
+        rules.push_str(&format!("service \"{NODE_SERVICE}\" {{ policy = \"write\" }}\n"));
+    }
+    for other in observed_by(cluster, node) {
         rules.push_str(&format!("node \"{other}\" {{ policy = \"write\" }}\n"));
     }
     rules
+}
+
+/// Whether a node is a member of a database's cluster.
+fn has_database(cluster: &Cluster, node: &Node) -> bool {
+    let postgres = cluster.postgres.iter().flat_map(|p| &p.members);
+    let redis = cluster.redis.iter().flat_map(|r| &r.members);
+    postgres.chain(redis).any(|member| member.name == node.name)
 }
 
 /// The other nodes that a node watches.

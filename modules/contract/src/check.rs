@@ -6,6 +6,10 @@ use serde::{Deserialize, Serialize};
 /// known to be passing.
 pub const NODE_CHECK: &str = "ballast";
 
+/// The service in Consul that the checks of a node with a database hang on, for they are not the database's: a disk that
+/// is nearly full must not take the one primary out of DNS. The database's own service has one check, of its role.
+pub const NODE_SERVICE: &str = "ballast";
+
 /// One question about the node's health, asked again and again.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

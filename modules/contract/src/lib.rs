@@ -9,7 +9,7 @@ pub mod paths;
 mod refuse;
 
 pub use availability::{Availability, Durability, Timings};
-pub use check::{Check, CheckKind, NODE_CHECK};
+pub use check::{Check, CheckKind, NODE_CHECK, NODE_SERVICE};
 pub use image::{
     File, Group, Image, Kernel, Link, Opened, Partitions, Port, Protocol, Role, Spec, Units, User,
 };
