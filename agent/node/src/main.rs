@@ -15,6 +15,8 @@ mod gate;
 mod http;
 mod log;
 mod metrics;
+#[cfg(test)]
+mod peers;
 mod plan;
 mod postgres;
 mod probe;
