@@ -12,6 +12,9 @@
       consul-lan-udp = { port = 8301; protocol = "udp"; from = "site"; };
       consul-wan = { port = 8302; protocol = "tcp"; from = "site"; };
       consul-wan-udp = { port = 8302; protocol = "udp"; from = "site"; };
+      # Who is primary, for clients outside as well: nodes and services of the site, to be read.
+      consul-dns = { port = 8600; protocol = "tcp"; from = "clients"; };
+      consul-dns-udp = { port = 8600; protocol = "udp"; from = "clients"; };
       # Answers only those who show a certificate of the site's authority.
       consul-https = { port = 8501; protocol = "tcp"; from = "site"; };
     };

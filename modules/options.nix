@@ -31,7 +31,7 @@
     role = {
       name = "what the node is for";
       service = "the Consul service it registers";
-      ports.any = { port = "number"; protocol = "tcp or udp"; from = "site or any"; };
+      ports.any = { port = "number"; protocol = "tcp or udp"; from = "site, clients or any"; };
       checks.any = {
         gate = "a boot is good only once it passes";
         intervalSecs = "between probes";

@@ -150,7 +150,7 @@ final: {
       consul-lan = { port = 8301; protocol = "tcp"; from = "site"; };
       consul-lan-udp = { port = 8301; protocol = "udp"; from = "site"; };
       patroni = { port = 8008; protocol = "tcp"; from = "site"; };
-      postgresql = { port = 5432; protocol = "tcp"; from = "site"; };
+      postgresql = { port = 5432; protocol = "tcp"; from = "clients"; };
     };
     checks.patroni-unit = {
       gate = true;

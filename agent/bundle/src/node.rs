@@ -75,6 +75,9 @@ pub struct Network {
     pub interface: Option<String>,
     /// The site's networks: what the firewall means by `site`.
     pub site: Vec<IpNet>,
+    /// The networks beyond those that clients come from: what the firewall means by `clients`, the site's included.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub clients: Vec<IpNet>,
 }
 
 /// A node's Consul agent.
@@ -152,7 +155,7 @@ impl NodeConfig {
                 ));
             }
         }
-        let Network { address, gateway, dns: _, interface, site: _ } = &self.network;
+        let Network { address, gateway, dns: _, interface, site: _, clients: _ } = &self.network;
         if let Some(gateway) = gateway {
             if !address.contains(gateway) {
                 return refuse(format!("network.gateway {gateway} is outside {}", address.trunc()));

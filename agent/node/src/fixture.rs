@@ -60,6 +60,7 @@ impl Site {
                 dns: vec![],
                 interface: None,
                 site: vec!["10.0.0.0/24".parse().unwrap()],
+                clients: vec![],
             },
             consul: ConsulSettings {
                 servers,

@@ -96,7 +96,7 @@ pub(crate) fn plan(inputs: Inputs<'_>) -> Result<Plan, Error> {
         network::link_file(node, &link),
         network::hosts_file(Some(node)),
         network::resolved_file(node),
-        firewall::ruleset_file(&spec.role, &node.network.site),
+        firewall::ruleset_file(&spec.role, &node.network),
     ];
     if !node.settings.is_empty() {
         let text = serde_json::to_string_pretty(&node.settings)

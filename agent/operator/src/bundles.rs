@@ -155,6 +155,7 @@ fn node_config(cluster: &Cluster, node: &Node) -> NodeConfig {
             dns: datacenter.map(|d| d.dns.clone()).unwrap_or_default(),
             interface: node.interface.clone(),
             site: cluster.datacenters.iter().map(|d| d.network).collect(),
+            clients: cluster.clients.clone(),
         },
         consul: ConsulSettings {
             servers: servers(&node.datacenter),

@@ -41,6 +41,8 @@ pub struct Cluster {
     /// At least one; the first holds the access rules.
     pub datacenters: Vec<Datacenter>,
     pub nodes: Vec<Node>,
+    /// Networks beyond the data centres' that clients come from.
+    pub clients: Vec<IpNet>,
     /// The PostgreSQL cluster, when there are nodes of it.
     pub postgres: Option<Postgres>,
     /// The file with the access key of the store that backups go to, where they go to one.

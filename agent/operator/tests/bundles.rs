@@ -633,3 +633,17 @@ fn a_stores_credentials_come_from_their_own_file() {
     assert_eq!(store, Some(["AK".to_owned(), "s/e+c=".to_owned()]));
     assert!(site.take("redis-1").secrets.postgres.is_none());
 }
+
+#[test]
+fn clients_from_outside_are_known_to_every_node() {
+    let site = Site::of("databases.toml");
+    site.replace("name = \"example\"", "name = \"example\"\nclients = [\"10.8.0.0/16\"]");
+    site.bundle(&[]);
+    for node in ["consul-1", "postgres-1", "redis-1"] {
+        let network = site.take(node).node.network;
+        assert_eq!((network.site.len(), network.clients.len()), (1, 1));
+    }
+    let clients = site.take("postgres-1").node.postgres.unwrap().clients;
+    let clients: Vec<_> = clients.iter().map(ToString::to_string).collect();
+    assert_eq!(clients, ["10.0.0.0/24", "10.8.0.0/16"]);
+}

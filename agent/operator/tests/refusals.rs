@@ -180,6 +180,12 @@ const REFUSALS: &[(&str, u32, &str, &str)] = &[
         "write an address such as 10.0.0.11, and a network such as 10.0.0.0/24",
     ),
     (
+        "clients-outside",
+        28,
+        "postgres.clients: 10.8.0.0/16 is outside the site's networks, and the firewall keeps it out",
+        "name it under [site] as well: clients = [\"…\"]",
+    ),
+    (
         "cluster-named-consul",
         28,
         "redis.cluster \"consul\" is the service of Consul itself as well",

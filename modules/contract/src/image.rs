@@ -192,6 +192,8 @@ pub enum Protocol {
 pub enum Opened {
     /// Addresses of the site's networks, as the bundle names them.
     Site,
+    /// Those, and the networks that the bundle says clients come from.
+    Clients,
     /// Anyone.
     Any,
 }

@@ -41,7 +41,8 @@ fn agent(id: &str, node: &NodeConfig, secrets: &Secrets, acl: Option<&Acl>) -> V
         "bind_addr": any,
         "advertise_addr": address,
         "client_addr": "127.0.0.1",
-        "addresses": { "https": any },
+        // On a server, the site's clients ask who is primary; on others, only the machine itself.
+        "addresses": { "https": any, "dns": if server { any } else { "127.0.0.1" } },
         "ports": {
             "http": 8500, "https": 8501, "dns": 8600, "grpc": -1,
             "server": 8300, "serf_lan": 8301, "serf_wan": if federated { 8302 } else { -1 },

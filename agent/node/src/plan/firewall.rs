@@ -2,14 +2,15 @@
 
 use std::fmt::Write;
 
+use ballast_bundle::Network;
 use ballast_contract::{Opened, Protocol, Role, paths};
 use ipnet::IpNet;
 
 use super::File;
 
 /// The ruleset of a role in a site with these networks.
-pub(super) fn ruleset_file(role: &Role, site: &[IpNet]) -> File {
-    File::public(paths::FIREWALL, ruleset(role, site))
+pub(super) fn ruleset_file(role: &Role, network: &Network) -> File {
+    File::public(paths::FIREWALL, ruleset(role, &network.site, &network.clients))
 }
 
 /// The ruleset of a node that does not know itself: nothing is opened.
@@ -17,14 +18,12 @@ pub(crate) fn closed() -> String {
     render("", "")
 }
 
-fn ruleset(role: &Role, site: &[IpNet]) -> String {
-    let (four, six): (Vec<IpNet>, Vec<IpNet>) =
-        IpNet::aggregate(&site.iter().map(IpNet::trunc).collect())
-            .into_iter()
-            .partition(|n| n.addr().is_ipv4());
+fn ruleset(role: &Role, site: &[IpNet], clients: &[IpNet]) -> String {
     let mut sets = String::new();
-    set(&mut sets, "site4", "ipv4_addr", &four);
-    set(&mut sets, "site6", "ipv6_addr", &six);
+    set_of_both(&mut sets, "site", site);
+    if role.ports.iter().any(|port| port.from == Opened::Clients) {
+        set_of_both(&mut sets, "client", &[site, clients].concat());
+    }
 
     let mut rules = String::new();
     for port in &role.ports {
@@ -37,12 +36,22 @@ fn ruleset(role: &Role, site: &[IpNet]) -> String {
         let sources: &[&str] = match port.from {
             Opened::Any => &[""],
             Opened::Site => &["ip saddr @site4 ", "ip6 saddr @site6 "],
+            Opened::Clients => &["ip saddr @client4 ", "ip6 saddr @client6 "],
         };
         for source in sources {
             line(&mut rules, 2, &format!("{source}{accept}"));
         }
     }
     render(&sets, &rules)
+}
+
+/// The networks of either family, each in a set of its own.
+fn set_of_both(text: &mut String, name: &str, networks: &[IpNet]) {
+    let networks = IpNet::aggregate(&networks.iter().map(IpNet::trunc).collect());
+    let (four, six): (Vec<IpNet>, Vec<IpNet>) =
+        networks.into_iter().partition(|n| n.addr().is_ipv4());
+    set(text, &format!("{name}4"), "ipv4_addr", &four);
+    set(text, &format!("{name}6"), "ipv6_addr", &six);
 }
 
 fn set(text: &mut String, name: &str, kind: &str, networks: &[IpNet]) {
@@ -106,11 +115,26 @@ mod tests {
     #[test]
     fn a_site_port_opens_to_the_site_alone() {
         let role = role(vec![port("rpc", 8300, Protocol::Tcp, Opened::Site)]);
-        let text = ruleset(&role, &["10.0.0.5/24".parse().unwrap(), "fd00::/64".parse().unwrap()]);
+        let site = ["10.0.0.5/24".parse().unwrap(), "fd00::/64".parse().unwrap()];
+        let text = ruleset(&role, &site, &["10.8.0.0/16".parse().unwrap()]);
+        assert!(!text.contains("10.8"), "{text}");
         assert!(text.contains("elements = { 10.0.0.0/24 }"), "{text}");
         assert!(text.contains("ip saddr @site4 tcp dport 8300 accept comment \"rpc\""), "{text}");
         assert!(text.contains("ip6 saddr @site6 tcp dport 8300 accept"), "{text}");
         assert!(!text.contains("\t\ttcp dport"), "{text}");
+    }
+
+    #[test]
+    fn a_clients_port_opens_to_the_site_and_to_its_clients() {
+        let role = role(vec![
+            port("rpc", 8300, Protocol::Tcp, Opened::Site),
+            port("sql", 5432, Protocol::Tcp, Opened::Clients),
+        ]);
+        let networks = ["10.0.0.0/24", "10.8.0.0/16"].map(|n| n.parse().unwrap());
+        let text = ruleset(&role, &networks[..1], &networks[1..]);
+        assert!(text.contains("elements = { 10.0.0.0/24, 10.8.0.0/16 }"), "{text}");
+        assert!(text.contains("ip saddr @client4 tcp dport 5432 accept"), "{text}");
+        assert!(text.contains("ip saddr @site4 tcp dport 8300 accept"), "{text}");
     }
 
     #[test]
@@ -122,7 +146,9 @@ mod tests {
     #[test]
     fn a_name_with_quotes_cannot_end_its_comment() {
         let role = role(vec![port("x\" accept; #", 1, Protocol::Udp, Opened::Any)]);
-        assert!(ruleset(&role, &[]).contains("\t\tudp dport 1 accept comment \"x accept \"\n"));
+        assert!(
+            ruleset(&role, &[], &[]).contains("\t\tudp dport 1 accept comment \"x accept \"\n")
+        );
     }
 
     /// The kernel is the judge: nft asks it even when it only checks.
@@ -135,10 +161,12 @@ mod tests {
         let all = role(vec![
             port("a", 8300, Protocol::Tcp, Opened::Site),
             port("b", 53, Protocol::Udp, Opened::Any),
+            port("c", 5432, Protocol::Tcp, Opened::Clients),
         ]);
         let site: Vec<IpNet> =
             ["10.0.0.0/24", "10.0.0.0/25", "fd00::/64"].map(|n| n.parse().unwrap()).to_vec();
-        for text in [closed(), ruleset(&all, &[]), ruleset(&all, &site)] {
+        let clients: Vec<IpNet> = ["10.0.0.0/8", "2000::/3"].map(|n| n.parse().unwrap()).to_vec();
+        for text in [closed(), ruleset(&all, &[], &[]), ruleset(&all, &site, &clients)] {
             let directory = tempfile::tempdir().unwrap();
             let path = directory.path().join("firewall.nft");
             std::fs::write(&path, &text).unwrap();

@@ -22,7 +22,7 @@ pub(super) struct PostgresTable {
     durability: Option<Spanned<Durability>>,
     database: Option<Spanned<String>>,
     owner: Option<Spanned<String>>,
-    clients: Option<Vec<IpNet>>,
+    clients: Option<Vec<Spanned<IpNet>>>,
     #[serde(default)]
     parameters: BTreeMap<String, Spanned<Value>>,
     peer_detection: Option<Spanned<bool>>,
@@ -142,7 +142,7 @@ impl Source<'_> {
             members,
             database: self.name("database", table.database.as_ref())?,
             owner: self.name("owner", table.owner.as_ref())?,
-            clients: table.clients.clone().unwrap_or(networks),
+            clients: self.clients(table.clients.as_deref(), networks)?,
             parameters: self.parameters(&table.parameters)?,
             peer_detection,
             backup,
@@ -223,6 +223,25 @@ impl Source<'_> {
                 set,
                 format!("postgres.{key} {reason}"),
                 "choose another: a lower-case letter, then letters, digits and underscores, 63 at most",
+            )),
+        }
+    }
+
+    /// Where clients of PostgreSQL may come from: no further than the firewall lets them.
+    fn clients(&self, set: Option<&[Spanned<IpNet>]>, networks: Vec<IpNet>) -> Checked<Vec<IpNet>> {
+        let Some(set) = set else { return Ok(networks) };
+        let outside = |network: &&Spanned<IpNet>| {
+            !networks.iter().any(|known| known.contains(network.get_ref()))
+        };
+        match set.iter().find(outside) {
+            None => Ok(set.iter().map(|network| network.get_ref().trunc()).collect()),
+            Some(network) => Err(self.refuse(
+                network,
+                format!(
+                    "postgres.clients: {} is outside the site's networks, and the firewall keeps it out",
+                    network.get_ref()
+                ),
+                "name it under [site] as well: clients = [\"…\"]",
             )),
         }
     }

@@ -48,6 +48,8 @@ struct SiteTable {
     domain: Option<Spanned<String>>,
     #[serde(default)]
     availability: Availability,
+    #[serde(default)]
+    clients: Vec<IpNet>,
 }
 
 #[derive(Deserialize)]
@@ -111,7 +113,7 @@ impl Source<'_> {
     }
 
     fn site(&self, document: Document) -> Checked<Cluster> {
-        let SiteTable { name, domain, availability } = document.site;
+        let SiteTable { name, domain, availability, clients } = document.site;
         let site = self.label("site", &name)?;
         if let Some(domain) = &domain {
             if !domain.get_ref().split('.').all(is_label) {
@@ -137,7 +139,8 @@ impl Source<'_> {
         for table in &document.datacenter {
             self.check_servers(table, &nodes)?;
         }
-        let networks = datacenters.iter().map(|d| d.network).collect();
+        let of_site = datacenters.iter().map(|d| d.network);
+        let networks = of_site.chain(clients.iter().map(IpNet::trunc)).collect();
         let members = document.node.iter().zip(&nodes).collect::<Vec<_>>();
         let (postgres, backup_credentials) = self.postgres(postgres, &members, networks)?.unzip();
         let redis = self.redis(redis, &members)?;
@@ -148,6 +151,7 @@ impl Source<'_> {
             timings,
             datacenters,
             nodes,
+            clients,
             postgres,
             backup_credentials: backup_credentials.flatten(),
             redis,

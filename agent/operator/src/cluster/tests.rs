@@ -126,6 +126,7 @@ fn the_example_is_a_site_with_every_line_that_is_commented_out() {
     assert_eq!(cluster.nodes[9].services, ["metrics"]);
     assert_eq!(cluster.timings.ttl_secs, 40);
     let postgres = cluster.postgres.unwrap();
+    assert_eq!(cluster.clients.len(), 1);
     assert_eq!(postgres.clients.len(), 2);
     assert_eq!(postgres.parameters["max_connections"], "200");
     assert_eq!(postgres.backup.unwrap().keep_full, 2);
