@@ -10,17 +10,19 @@ use tokio::sync::watch;
 use crate::error::Error;
 use crate::postgres;
 use crate::role::RoleView;
+use crate::root::Root;
 
-/// Follows the role of the node's database, if it has one.
+/// Starts the duties of the node's database, if it has one, and follows its role.
 ///
 /// # Errors
 /// The bundle's certificates are none.
 pub(crate) fn start(
     bundle: &Bundle,
+    root: &Root,
     consul: SocketAddr,
 ) -> Result<Option<watch::Receiver<RoleView>>, Error> {
-    match &bundle.node.postgres {
-        Some(postgres) => postgres::start(bundle, postgres, consul).map(Some),
-        None => Ok(None),
+    if let (Some(postgres), Some(secrets)) = (&bundle.node.postgres, &bundle.secrets.postgres) {
+        return postgres::start(bundle, postgres, secrets, root, consul).map(Some);
     }
+    Ok(None)
 }

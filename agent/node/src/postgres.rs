@@ -1,47 +1,63 @@
 //! PostgreSQL under Patroni, as the agent deals with it: what the node is in its cluster, by Patroni's own word.
 
+mod accounts;
 mod follow;
+mod keep;
 mod patroni;
+mod sql;
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
-use ballast_bundle::{Bundle, Postgres};
+use ballast_bundle::{Bundle, Postgres, PostgresSecrets};
 use tokio::sync::watch;
 
 use crate::consul::Consul;
 use crate::error::Error;
 use crate::http::Tls;
+use crate::plan::postgres::dynamic;
 use crate::role::RoleView;
+use crate::root::Root;
 use patroni::Patroni;
+use sql::Sql;
 
 /// Where PostgreSQL takes connections.
 pub(crate) const PORT: u16 = 5432;
 /// Where Patroni's interface listens.
 pub(crate) const PATRONI_PORT: u16 = 8008;
 
-/// Follows what this node is in its cluster.
+/// Starts PostgreSQL's duties: following what this node is in its cluster, and keeping the cluster what the bundle says.
 ///
 /// # Errors
 /// The bundle's certificates are none.
 pub(crate) fn start(
     bundle: &Bundle,
     postgres: &Postgres,
+    secrets: &PostgresSecrets,
+    root: &Root,
     consul: SocketAddr,
 ) -> Result<watch::Receiver<RoleView>, Error> {
     let node = &bundle.node;
-    let token = bundle.secrets.postgres.as_ref().map(|s| s.patroni_token.clone());
+    let address = node.network.address.addr();
+    let patroni = Patroni::new(address, Tls::new(bundle)?, &secrets.api);
     let follower = follow::Follower {
         node: node.node.name.clone(),
         cluster: postgres.cluster.clone(),
-        patroni: Patroni::new(node.network.address.addr(), Tls::new(bundle)?),
-        interval: std::time::Duration::from_millis(node.timings.role_interval_ms.into()),
-        patience: std::time::Duration::from_secs(node.timings.retry_timeout_secs.into()),
+        patroni: patroni.clone(),
+        interval: Duration::from_millis(node.timings.role_interval_ms.into()),
+        patience: Duration::from_secs(node.timings.retry_timeout_secs.into()),
+    };
+    let wanted = keep::Wanted {
+        postgres: postgres.clone(),
+        secrets: secrets.clone(),
+        dynamic: dynamic(&node.timings, postgres),
     };
     let unknown = RoleView::unknown(&postgres.cluster, PORT, "Patroni has not been asked yet");
     let (publish, roles) = watch::channel(unknown);
     let (leader, leaders) = watch::channel(None);
-    let consul = Consul::new(consul, token);
+    let consul = Consul::new(consul, Some(secrets.patroni_token.clone()));
     tokio::spawn(follow::follow_leader(consul, postgres.cluster.clone(), leader));
     tokio::spawn(follow::follow_role(follower, leaders, publish));
+    tokio::spawn(keep::keep(patroni, Sql::new(root), wanted, roles.clone()));
     Ok(roles)
 }

@@ -67,7 +67,7 @@ pub(crate) async fn run(places: Places, stop: impl Future<Output = ()>) -> Resul
     for (index, check) in spec.role.checks.iter().enumerate() {
         tokio::spawn(duties::ask(asker.clone(), check.clone(), index, answers.clone()));
     }
-    let mut roles = database::start(&bundle, places.consul)?;
+    let mut roles = database::start(&bundle, &places.root, places.consul)?;
     if let Some(roles) = &roles {
         tokio::spawn(duties::register_role(consul.clone(), roles.clone()));
     }

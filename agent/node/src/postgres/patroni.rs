@@ -4,11 +4,14 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use http_body_util::Full;
-use hyper::{Request, StatusCode};
+use hyper::body::Bytes;
+use hyper::{Method, Request, StatusCode, header};
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 use super::PATRONI_PORT;
-use crate::http::{self, Tls};
+use crate::http::{self, Reply, Tls};
 
 /// Why Patroni did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -17,6 +20,8 @@ pub(crate) enum Error {
     Exchange { what: String, source: http::Error },
     #[error("Patroni did not answer {what} within {} ms", deadline.as_millis())]
     Deadline { what: String, deadline: Duration },
+    #[error("Patroni answered {what} with {status}: {text}")]
+    Status { what: String, status: StatusCode, text: String },
     #[error("reading Patroni's answer to {what}")]
     Json { what: String, source: serde_json::Error },
 }
@@ -29,7 +34,14 @@ pub(crate) struct Patroni {
     /// Whom its certificate must name.
     name: IpAddr,
     tls: Tls,
+    /// What shows that a request may change something (RFC 7617).
+    authorization: String,
 }
+
+/// The account of Patroni's interface, beside the password that the bundle has.
+const ACCOUNT: &str = "ballast";
+/// How long an answer may take that isn't waited for again and again.
+const DEADLINE: Duration = Duration::from_secs(5);
 
 /// What Patroni knows of its node: the answer to `GET /primary`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -58,36 +70,106 @@ pub(crate) struct Status {
 }
 
 impl Patroni {
-    pub(crate) fn new(address: IpAddr, tls: Tls) -> Self {
+    pub(crate) fn new(address: IpAddr, tls: Tls, password: &str) -> Self {
         let loopback: IpAddr = match address {
             IpAddr::V4(_) => std::net::Ipv4Addr::LOCALHOST.into(),
             IpAddr::V6(_) => std::net::Ipv6Addr::LOCALHOST.into(),
         };
-        Self { address: SocketAddr::new(loopback, PATRONI_PORT), name: address, tls }
+        let authorization = format!("Basic {}", base64(format!("{ACCOUNT}:{password}").as_bytes()));
+        Self { address: SocketAddr::new(loopback, PATRONI_PORT), name: address, tls, authorization }
     }
 
     /// What Patroni knows of its node, and whether it holds the leader key.
     pub(crate) async fn status(&self, deadline: Duration) -> Result<Status, Error> {
-        let what = || "GET /primary".to_owned();
-        let failed = |source| Error::Exchange { what: what(), source };
-        let request = Request::get("/primary")
-            .body(Full::default())
-            .map_err(|_| failed(http::Error::Url { url: "/primary".to_owned() }))?;
-        let exchange = http::send_tls(self.address, self.name, &self.tls, request);
-        let reply = tokio::time::timeout(deadline, exchange)
-            .await
-            .map_err(|_| Error::Deadline { what: what(), deadline })?
-            .map_err(failed)?;
-        let status: Status = serde_json::from_slice(&reply.body)
-            .map_err(|source| Error::Json { what: what(), source })?;
+        let (what, reply) = self.ask(Method::GET, "/primary", Bytes::new(), deadline).await?;
+        let status: Status = read(what, &reply.body)?;
         // 503 from everyone but the holder of the key, with the same document.
         Ok(Status { leads: reply.status == StatusCode::OK, ..status })
     }
+
+    /// The cluster's dynamic configuration.
+    pub(crate) async fn configuration(&self) -> Result<Value, Error> {
+        let (what, reply) = self.ask(Method::GET, "/config", Bytes::new(), DEADLINE).await?;
+        let reply = successful(what.clone(), reply)?;
+        read(what, &reply.body)
+    }
+
+    /// Changes the cluster's dynamic configuration; null takes a value away.
+    pub(crate) async fn patch_configuration(&self, patch: &Value) -> Result<(), Error> {
+        let body = patch.to_string().into();
+        let (what, reply) = self.ask(Method::PATCH, "/config", body, DEADLINE).await?;
+        successful(what, reply).map(|_| ())
+    }
+
+    async fn ask(
+        &self,
+        method: Method,
+        path: &str,
+        body: Bytes,
+        deadline: Duration,
+    ) -> Result<(String, Reply), Error> {
+        let what = format!("{method} {path}");
+        let failed = |source| Error::Exchange { what: what.clone(), source };
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header(header::AUTHORIZATION, &self.authorization)
+            .body(Full::new(body))
+            .map_err(|_| failed(http::Error::Url { url: path.to_owned() }))?;
+        let exchange = http::send_tls(self.address, self.name, &self.tls, request);
+        let reply = tokio::time::timeout(deadline, exchange)
+            .await
+            .map_err(|_| Error::Deadline { what: what.clone(), deadline })?
+            .map_err(failed)?;
+        Ok((what, reply))
+    }
 }
+
+fn successful(what: String, reply: Reply) -> Result<Reply, Error> {
+    if reply.status.is_success() {
+        return Ok(reply);
+    }
+    let text = String::from_utf8_lossy(&reply.body).trim().chars().take(200).collect();
+    Err(Error::Status { what, status: reply.status, text })
+}
+
+fn read<T: DeserializeOwned>(what: String, body: &[u8]) -> Result<T, Error> {
+    serde_json::from_slice(body).map_err(|source| Error::Json { what, source })
+}
+
+/// Base64 with padding (RFC 4648, 4).
+fn base64(bytes: &[u8]) -> String {
+    let digit = |value: u32| {
+        let index = usize::try_from(value & 63).unwrap_or(0);
+        char::from(DIGITS.get(index).copied().unwrap_or(b'='))
+    };
+    let mut text = String::new();
+    for chunk in bytes.chunks(3) {
+        let byte = |i: usize| u32::from(chunk.get(i).copied().unwrap_or(0));
+        let group = byte(0) << 16 | byte(1) << 8 | byte(2);
+        text.push(digit(group >> 18));
+        text.push(digit(group >> 12));
+        text.push(if chunk.len() > 1 { digit(group >> 6) } else { '=' });
+        text.push(if chunk.len() > 2 { digit(group) } else { '=' });
+    }
+    text
+}
+
+const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn credentials_are_written_as_the_standard_shows_them() {
+        // RFC 7617, 2, and the test vectors of RFC 4648, 10.
+        assert_eq!(base64(b"Aladdin:open sesame"), "QWxhZGRpbjpvcGVuIHNlc2FtZQ==");
+        assert_eq!(
+            ["", "f", "fo", "foo"].map(|t| base64(t.as_bytes())),
+            ["", "Zg==", "Zm8=", "Zm9v"]
+        );
+    }
 
     #[test]
     fn what_patroni_answers_is_read() {
