@@ -16,6 +16,7 @@ mod http;
 mod log;
 mod metrics;
 #[cfg(test)]
+#[cfg(test)]
 mod peers;
 mod plan;
 mod postgres;

@@ -64,7 +64,7 @@ pub fn access(
 }
 
 /// What a node needs: to write itself and its services, and to read the catalogue and its own Consul agent. Who watches a
-/// database's members writes them too: giving one up is setting a check of its node, and Consul has no smaller right.
+/// database's members votes on them, and takes the leader key from one that a majority gave up; it writes no other node.
 fn node_rules(cluster: &Cluster, node: &Node) -> String {
     let name = &node.name;
     let mut rules = format!(
@@ -77,8 +77,11 @@ fn node_rules(cluster: &Cluster, node: &Node) -> String {
     if has_database(cluster, node) {
         rules.push_str(&format!("service \"{NODE_SERVICE}\" {{ policy = \"write\" }}\n"));
     }
-    for other in observed_by(cluster, node) {
-        rules.push_str(&format!("node \"{other}\" {{ policy = \"write\" }}\n"));
+    if let Some(cluster) = observed_by(cluster, node) {
+        rules.push_str(&format!(
+            "key_prefix \"ballast/peers/{cluster}/\" {{ policy = \"write\" }}\n\
+             key \"service/{cluster}/leader\" {{ policy = \"write\" }}\n"
+        ));
     }
     rules
 }
@@ -90,13 +93,10 @@ fn has_database(cluster: &Cluster, node: &Node) -> bool {
     postgres.chain(redis).any(|member| member.name == node.name)
 }
 
-/// The other nodes that a node watches.
-fn observed_by<'a>(cluster: &'a Cluster, node: &Node) -> Vec<&'a str> {
-    if !cluster.observers().iter().any(|observer| observer.name == node.name) {
-        return Vec::new();
-    }
-    let members = cluster.postgres.iter().flat_map(|p| &p.members).map(|m| m.name.as_str());
-    members.filter(|name| *name != node.name).collect()
+/// The cluster whose members a node watches.
+fn observed_by<'a>(cluster: &'a Cluster, node: &Node) -> Option<&'a str> {
+    let watches = cluster.observers().iter().any(|observer| observer.name == node.name);
+    cluster.postgres.as_ref().filter(|_| watches).map(|p| p.cluster.as_str())
 }
 
 /// What Patroni needs: its node's sessions, and the keys below its cluster's name. It registers no service: the agent does.

@@ -518,28 +518,33 @@ fn a_silent_member_is_watched_by_the_others_and_by_the_consul_servers() {
     let names = ["consul-1", "consul-2", "consul-3", "postgres-1", "postgres-2", "postgres-3"];
     assert_eq!(observed.observers, names);
 
-    // Who watches may set the checks of those it watches, and of nobody else.
-    let writes = |node: &str| {
+    // Who watches may vote and take the leader key, and writes no node but its own.
+    let rules = |node: &str| {
         let policies = server.acl.as_ref().unwrap().policies.clone();
-        let rules = policies.into_iter().find(|p| p.name == format!("node-{node}")).unwrap().rules;
-        let written = |line: &&str| line.starts_with("node \"");
-        rules
-            .lines()
-            .filter(written)
-            .map(|l| l.split('"').nth(1).unwrap().to_owned())
-            .collect::<Vec<_>>()
+        policies.into_iter().find(|p| p.name == format!("node-{node}")).unwrap().rules
     };
-    assert_eq!(writes("consul-1"), ["consul-1", "postgres-1", "postgres-2", "postgres-3"]);
-    assert_eq!(writes("postgres-2"), ["postgres-2", "postgres-1", "postgres-3"]);
-    assert_eq!(writes("redis-1"), ["redis-1"]);
+    let cluster = &observed.cluster;
+    for (node, watches) in [("consul-1", true), ("postgres-2", true), ("redis-1", false)] {
+        let rules = rules(node);
+        for key in [
+            format!("key_prefix \"ballast/peers/{cluster}/\" {{ policy = \"write\" }}\n"),
+            format!("key \"service/{cluster}/leader\" {{ policy = \"write\" }}\n"),
+        ] {
+            assert_eq!(rules.contains(&key), watches, "{node}: {rules}");
+        }
+        let nodes: Vec<&str> = rules.lines().filter(|line| line.starts_with("node \"")).collect();
+        assert_eq!(nodes, [format!("node \"{node}\" {{ policy = \"write\" }}")]);
+    }
 
-    // Where acknowledged writes could be lost by it, nobody watches and nobody writes another's node.
+    // Where acknowledged writes could be lost by it, nobody watches and nobody votes.
     site.replace("[postgres]", "[postgres]\ndurability = \"asynchronous\"");
     site.bundle(&[]);
     let server = site.take("consul-1");
     assert!(server.node.observed.is_empty());
     let rules = server.acl.unwrap().policies;
-    assert!(rules.iter().all(|p| p.rules.matches("\nnode \"").count() == 0));
+    assert!(
+        rules.iter().all(|p| !p.rules.contains("ballast/peers") && !p.rules.contains("/leader"))
+    );
 }
 
 #[test]

@@ -457,11 +457,7 @@ fn patroni_holds_its_leader_key_until_an_observer_gives_its_node_up() {
     consul.wait_for_token("acl/tokens", &acl.management_token);
     consul.apply(acl);
 
-    // The node, as its own agent registers it: with a check that others may set.
-    let check = |status: &str| {
-        json!({ "Node": "postgres-1", "Address": "127.77.3.21", "SkipNodeUpdate": true,
-            "Check": { "Node": "postgres-1", "CheckID": "peers", "Name": "peers", "Status": status } })
-    };
+    // The node, as its own agent registers it.
     let own = one.secrets.agent_token.as_str();
     let node = json!({ "Node": "postgres-1", "Address": "127.77.3.21",
         "Service": { "Service": "postgres", "Tags": ["primary"], "Port": 5432 } });
@@ -469,24 +465,20 @@ fn patroni_holds_its_leader_key_until_an_observer_gives_its_node_up() {
     let gossip = json!({ "Node": "postgres-1", "Address": "127.77.3.21",
         "Check": { "Node": "postgres-1", "CheckID": "serfHealth", "Name": "Serf", "Status": "passing" } });
     assert_eq!(consul.put("catalog/register", own, &gossip), 200);
-    assert_eq!(consul.put("catalog/register", own, &check("passing")), 200);
 
     // Patroni asks for a session with these words, and for nothing else that its keys do not stand for.
     let patroni = one.secrets.postgres.as_ref().unwrap().patroni_token.as_str();
     let session = |node: &str| {
-        json!({ "Node": node, "Name": "postgres-postgres-1", "Checks": ["peers"], "LockDelay": "0.001s",
+        json!({ "Node": node, "Name": "postgres-postgres-1", "Checks": [], "LockDelay": "0.001s",
             "Behavior": "delete", "TTL": "15s" })
     };
     assert_eq!(consul.put("session/create", patroni, &session("postgres-2")), 403);
     let (code, made) = consul.request("PUT", "session/create", patroni, &session("postgres-1"));
     assert_eq!(code, 200, "{made}");
     let id = made["ID"].as_str().unwrap().to_owned();
-    // Consul adds the gossip's check to those it is told in this way, the one that Patroni's library knows.
+    // To checks that are named Consul would add the gossip's, and a flapping agent would cost a primary.
     let (_, bound) = consul.get(&format!("session/info/{id}"), patroni);
-    assert_eq!(
-        (&bound[0]["Checks"], &bound[0]["NodeChecks"]),
-        (&json!(["peers"]), &json!(["serfHealth"]))
-    );
+    assert_eq!((&bound[0]["Checks"], &bound[0]["NodeChecks"]), (&Value::Null, &json!([])));
     assert_eq!(consul.put(&format!("session/renew/{id}"), patroni, &Value::Null), 200);
     let acquire = format!("kv/service/postgres/leader?acquire={id}");
     assert_eq!(consul.request("PUT", &acquire, patroni, &json!("postgres-1")), (200, json!(true)));
@@ -498,31 +490,31 @@ fn patroni_holds_its_leader_key_until_an_observer_gives_its_node_up() {
     assert_eq!(consul.get("acl/tokens", patroni).0, 403);
     assert_eq!(consul.get("agent/self", patroni).0, 403);
 
-    // A node of another role gives nobody up, and an observer does: the key goes with the check.
+    // A node of another role gives nobody up, and an observer does: by taking the leader key, if it is the one it means.
     let leader = || match consul.get("kv/service/postgres/leader", patroni) {
-        (200, _) => true,
-        (404, _) => false,
+        (200, key) => key[0]["ModifyIndex"].as_u64(),
+        (404, _) => None,
         other => panic!("{other:?}"),
     };
+    let vote = "kv/ballast/peers/postgres/postgres-1/consul-1";
     let stranger = metrics.secrets.agent_token.as_str();
-    assert_eq!(consul.put("catalog/register", stranger, &check("critical")), 403);
-    assert!(leader());
+    assert_eq!(consul.put(vote, stranger, &json!({})), 403);
     for observer in [&server.secrets.agent_token, &two.secrets.agent_token] {
-        assert_eq!(consul.put("catalog/register", observer, &check("critical")), 200);
-        consul.wait(
-            "the leader key to go",
-            || if leader() { Err("held".to_owned()) } else { Ok(()) },
+        let index = leader().unwrap();
+        let take = |index: u64| json!([{ "KV": { "Verb": "delete-cas", "Key": "service/postgres/leader", "Index": index } }]);
+        // A transaction that may not be is one that failed.
+        assert_eq!(consul.put("txn", stranger, &take(index)), 409);
+        assert_eq!(consul.put("txn", observer, &take(index - 1)), 409);
+        assert_eq!(leader(), Some(index));
+        assert_eq!(consul.put(vote, observer, &json!({})), 200);
+        assert_eq!(consul.put("kv/service/postgres/config", observer, &json!(1)), 403);
+        assert_eq!(consul.put("txn", observer, &take(index)), 200);
+        assert_eq!(leader(), None);
+        // Patroni, should it live, may take it again at once.
+        assert_eq!(
+            consul.request("PUT", &acquire, patroni, &json!("postgres-1")),
+            (200, json!(true))
         );
-        assert_eq!(consul.put("catalog/register", observer, &check("passing")), 200);
-        let (_, made) = consul.request("PUT", "session/create", patroni, &session("postgres-1"));
-        let acquire =
-            format!("kv/service/postgres/leader?acquire={}", made["ID"].as_str().unwrap());
-        consul.wait("the key to be free again", || {
-            match consul.request("PUT", &acquire, patroni, &json!("postgres-1")) {
-                (200, Value::Bool(true)) => Ok(()),
-                other => Err(format!("{other:?}")),
-            }
-        });
     }
     // The operator sees who is primary and what its agent says of it.
     let said = json!({ "Node": "postgres-1", "Address": "127.77.3.21", "Service": { "Service": "postgres",
@@ -538,7 +530,7 @@ fn patroni_holds_its_leader_key_until_an_observer_gives_its_node_up() {
         (&json!("primary"), &json!("b"), &json!(7))
     );
 
-    // It may set a check, and cannot speak for the database.
+    // It takes the key, and cannot speak for the database.
     let lie = json!({ "Node": "postgres-1", "Address": "127.77.3.21",
         "Service": { "Service": "postgres", "Tags": ["replica"], "Port": 1 } });
     assert_eq!(consul.put("catalog/register", &server.secrets.agent_token, &lie), 403);

@@ -80,7 +80,9 @@ fn patroni(
             "token": secrets.patroni_token,
             // The agent registers the service: a role that was proven is in DNS at once, and one that was lost is not.
             "register_service": false,
-            "checks": session_checks(postgres),
+            // To any check that is named here Consul adds its own `serfHealth` (1.8.7), and an agent that flaps would cost
+            // a failover. Peers that give this node up take its leader key themselves.
+            "checks": [],
         },
         "restapi": {
             "listen": format!("{any}:{PATRONI_PORT}"),
@@ -135,12 +137,6 @@ fn patroni(
         },
         "tags": {},
     })
-}
-
-/// The checks of this node in Consul that Patroni's session, and with it the leader key, lives and dies with. None is
-/// Consul's own `serfHealth`: an agent that flaps would cost a failover.
-fn session_checks(_postgres: &Postgres) -> Vec<&'static str> {
-    Vec::new()
 }
 
 /// Fences a primary whose Patroni can't do it. Where the machine has no watchdog Patroni goes without: a synchronous
