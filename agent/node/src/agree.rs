@@ -55,12 +55,13 @@ impl Wanted {
     pub(crate) fn new<'a>(
         service: Option<String>,
         role: &str,
+        started: &str,
         state: State,
         checks: impl IntoIterator<Item = (&'a str, Option<&'a Answer>)>,
     ) -> Self {
         let output = match state {
             State::Stopping => "the node is stopping".to_owned(),
-            state => format!("role {role} is {state}"),
+            state => format!("role {role} is {state} ({started})"),
         };
         let mut all: BTreeMap<String, WantedCheck> = checks
             .into_iter()

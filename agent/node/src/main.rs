@@ -25,6 +25,7 @@ mod role;
 mod root;
 mod run;
 mod serve;
+mod slot;
 mod spawn;
 mod state;
 mod status;

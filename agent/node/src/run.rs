@@ -25,6 +25,7 @@ use crate::probe::Asker;
 use crate::role::RoleView;
 use crate::root::Root;
 use crate::serve;
+use crate::slot::load_slot;
 use crate::state::{Answer, Event, State, event};
 
 /// Where things are; on a node, the contract's addresses.
@@ -60,7 +61,10 @@ pub(crate) async fn run(places: Places, stop: impl Future<Output = ()>) -> Resul
     let listener = serve::bind(places.status).await?;
 
     let (answers, mut answered) = mpsc::channel(16);
-    let (view, views) = watch::channel(View::new(&spec, &bundle.node, &bundle.digest));
+    let (view, views) = watch::channel(View {
+        slot: load_slot(&places.root),
+        ..View::new(&spec, &bundle.node, &bundle.digest)
+    });
     let (consul_view, mut consul_views) = watch::channel(ConsulView::default());
 
     let asker = Asker { root: places.root.clone(), consul: consul.clone() };

@@ -37,6 +37,7 @@ fn table(view: &View) -> String {
         ("role", view.role.clone()),
         ("address", view.address.clone()),
         ("image", format!("{} {}", view.image, view.version)),
+        ("slot", view.slot.map_or_else(|| "none".to_owned(), String::from)),
         ("bundle", view.bundle.chars().take(12).collect()),
         ("state", view.state.to_string()),
         ("in Consul", catalogue),

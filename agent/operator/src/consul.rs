@@ -55,9 +55,9 @@ pub struct Check {
     /// The service it is of; empty for one of the node.
     #[serde(rename = "ServiceID", default)]
     pub service: String,
-    /// What its agent says of the image: `image 0.1.0, slot a`.
+    /// What was answered. That of a node as a whole ends in what was started: `(image 0.1.0, slot a)`.
     #[serde(default)]
-    pub notes: String,
+    pub output: String,
 }
 
 /// A node's instance of a service.

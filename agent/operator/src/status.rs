@@ -275,19 +275,16 @@ impl Catalogue {
         self.checks.iter().filter(counts).all(|check| check.status != "critical")
     }
 
-    /// The image's version and slot: of the service's metadata, or of what the node's own check is noted with.
+    /// The image's version and slot, as the check of the node as a whole says them last.
     fn image(&self, node: &str) -> (Option<String>, Option<String>) {
         let check = self.checks.iter().find(|c| c.node == node && c.id == NODE_CHECK);
-        let noted = |word: &str| {
-            let notes = check?.notes.split(", ");
-            let text =
-                notes.filter_map(|note| note.strip_prefix(word)?.strip_prefix(' ')).next()?;
-            Some(text.to_owned())
+        let started = check.and_then(|c| Some(c.output.trim_end().rsplit_once('(')?.1));
+        let said = |word: &str| {
+            let mut facts = started?.trim_end_matches(')').split(", ");
+            let text = facts.find_map(|fact| fact.strip_prefix(word)?.strip_prefix(' '))?;
+            (text != "-").then(|| text.to_owned())
         };
-        let known = |text: &String| text != "-";
-        let version = self.meta(node, "version").or_else(|| noted("image"));
-        let slot = self.meta(node, "slot").or_else(|| noted("slot"));
-        (version.filter(known), slot.filter(known))
+        (said("image"), said("slot"))
     }
 
     /// Consul's version on a node.

@@ -518,8 +518,12 @@ fn patroni_holds_its_leader_key_until_an_observer_gives_its_node_up() {
     }
     // The operator sees who is primary and what its agent says of it.
     let said = json!({ "Node": "postgres-1", "Address": "127.77.3.21", "Service": { "Service": "postgres",
-        "Tags": ["primary"], "Port": 5432, "Meta": { "version": "0.1.0", "slot": "b", "timeline": "7" } } });
+        "Tags": ["primary"], "Port": 5432, "Meta": { "timeline": "7" } } });
     assert_eq!(consul.put("catalog/register", own, &said), 200);
+    let whole = json!({ "Node": "postgres-1", "Address": "127.77.3.21", "Check": { "Node": "postgres-1",
+        "CheckID": "ballast", "Name": "role postgres", "Status": "passing",
+        "Output": "role postgres is passing (image 0.1.0, slot b)" } });
+    assert_eq!(consul.put("catalog/register", own, &whole), 200);
     let (code, text) = ballast(root, &["status", "cluster.toml", "--json"]);
     let status: Value = serde_json::from_str(&text).unwrap();
     let row = &status["nodes"][1];

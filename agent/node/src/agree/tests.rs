@@ -100,7 +100,7 @@ struct Node {
 impl Node {
     fn wanted(&self) -> Wanted {
         let answers = CHECKS.into_iter().zip(self.answers.iter().map(Option::as_ref));
-        Wanted::new(self.service.clone(), "r", self.state, answers)
+        Wanted::new(self.service.clone(), "r", "image 1, slot a", self.state, answers)
     }
 
     fn probe(&mut self, check: usize) {
@@ -237,7 +237,7 @@ fn consul_never_believes_more_good_than_there_is_and_always_comes_to_agree() {
 #[test]
 fn a_fresh_node_is_registered_as_critical_before_anything_is_said() {
     let passing = Answer::passing("");
-    let wanted = Wanted::new(None, "r", State::Passing, [("a", Some(&passing))]);
+    let wanted = Wanted::new(None, "r", "image 1, slot a", State::Passing, [("a", Some(&passing))]);
     let list = changes(&wanted, &Seen::default());
     let registers = |c: &Change| matches!(c, Change::RegisterCheck(_));
     assert_eq!(list.iter().take_while(|c| registers(c)).count(), 2);
@@ -254,6 +254,7 @@ fn what_is_not_ours_is_left_alone() {
 #[test]
 fn a_stopping_node_is_critical_whatever_its_checks_say() {
     let passing = Answer::passing("");
-    let wanted = Wanted::new(None, "r", State::Stopping, [("a", Some(&passing))]);
+    let wanted =
+        Wanted::new(None, "r", "image 1, slot a", State::Stopping, [("a", Some(&passing))]);
     assert_eq!(wanted.checks[NODE_CHECK].answer.as_ref().unwrap().health, Health::Critical);
 }

@@ -82,7 +82,8 @@ pub(super) async fn agree(
         let (wanted, stopping) = {
             let view = views.borrow_and_update();
             let checks = view.checks.iter().map(|c| (c.name.as_str(), c.answer.as_ref()));
-            let wanted = Wanted::new(service.clone(), &view.role, view.state, checks);
+            let wanted =
+                Wanted::new(service.clone(), &view.role, &view.started(), view.state, checks);
             (wanted, view.state == State::Stopping)
         };
         let result = agree_once(&consul, &wanted).await;
@@ -110,7 +111,7 @@ async fn health_changes(
     while views.changed().await.is_ok() {
         let view = views.borrow_and_update();
         let checks = view.checks.iter().map(|c| (c.name.as_str(), c.answer.as_ref()));
-        if Wanted::new(service.clone(), &view.role, view.state, checks) != *told {
+        if Wanted::new(service.clone(), &view.role, &view.started(), view.state, checks) != *told {
             return;
         }
     }

@@ -18,6 +18,9 @@ pub(crate) struct View {
     /// The image's name and version.
     pub(crate) image: String,
     pub(crate) version: String,
+    /// The slot it was started from; none where there are no slots.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) slot: Option<char>,
     /// The digest of the accepted bundle.
     pub(crate) bundle: String,
     pub(crate) state: State,
@@ -60,6 +63,7 @@ impl View {
             address: config.network.address.addr().to_string(),
             image: spec.image.name.clone(),
             version: spec.image.version.clone(),
+            slot: None,
             bundle: bundle.to_owned(),
             state: State::Starting,
             healthy_within_secs: spec.role.healthy_within_secs,
@@ -67,6 +71,12 @@ impl View {
             consul: ConsulView::default(),
             database: None,
         }
+    }
+
+    /// What was started, for Consul: `ballast status` reads it there.
+    pub(crate) fn started(&self) -> String {
+        let slot = self.slot.map_or_else(|| "-".to_owned(), String::from);
+        format!("image {}, slot {slot}", self.version)
     }
 
     /// Gate checks that are not passing.
