@@ -40,7 +40,7 @@ final: {
   links."/etc/hosts" = "/run/ballast/hosts";
 
   # The root is slot A; slot B and the state partition are made on first boot. The agent and its data survive an
-  # update in the last one.
+  # update in the last one. Slots have their sizes for good: what is next to a full one cannot grow.
   files."/usr/lib/repart.d/10-esp.conf".text = ''
     [Partition]
     Type=esp
@@ -48,10 +48,14 @@ final: {
   files."/usr/lib/repart.d/20-root-a.conf".text = ''
     [Partition]
     Type=root
+    SizeMinBytes=${toString final.partitions.slotBytes}
+    SizeMaxBytes=${toString final.partitions.slotBytes}
   '';
   files."/usr/lib/repart.d/21-verity-a.conf".text = ''
     [Partition]
     Type=root-verity
+    SizeMinBytes=${toString final.partitions.hashBytes}
+    SizeMaxBytes=${toString final.partitions.hashBytes}
   '';
   files."/usr/lib/repart.d/30-root-b.conf".text = ''
     [Partition]
