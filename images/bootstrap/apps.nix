@@ -43,6 +43,12 @@ in
       environment = machines (roles images);
     };
 
+    containers = app "containers" {
+      program = "${workspace.machines}/bin/ballast-machines";
+      arguments = "test --backend nspawn";
+      environment = machines { inherit (images) consul-server; };
+    };
+
     bench = let image = images.consul-server; in app "bench" {
       program = "${workspace.bench}/bin/ballast-bench";
       environment = machines { consul-server = image; } // {
