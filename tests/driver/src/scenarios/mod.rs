@@ -5,6 +5,7 @@ mod containers;
 mod firmware;
 mod netboot;
 mod site;
+mod state;
 mod tampering;
 
 use std::time::{Duration, Instant};
@@ -17,8 +18,14 @@ use crate::poll::{self, Seen};
 use crate::trial::{Group, Trial};
 
 /// All groups, the longest first.
-pub const GROUPS: &[Group] =
-    &[site::GROUP, firmware::GROUP, netboot::GROUP, tampering::GROUP, containers::GROUP];
+pub const GROUPS: &[Group] = &[
+    site::GROUP,
+    firmware::GROUP,
+    netboot::GROUP,
+    state::GROUP,
+    tampering::GROUP,
+    containers::GROUP,
+];
 
 /// How long anything may take where instructions are translated and other work is going on.
 const PATIENCE: Duration = Duration::from_secs(900);
