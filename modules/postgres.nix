@@ -48,8 +48,6 @@ final: {
   files."/usr/lib/systemd/system.conf.d/ballast-postgres.conf".text = ''
     [Manager]
     RuntimeWatchdogSec=off
-    RebootWatchdogSec=off
-    KExecWatchdogSec=off
   '';
 
   links = {
