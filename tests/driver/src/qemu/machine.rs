@@ -18,7 +18,7 @@ use crate::process::Process;
 use crate::transcript::Transcript;
 
 /// Room beyond the image, where slot B and the state partition are made on first boot.
-const GROWTH: u64 = 4 << 30;
+const GROWTH: u64 = 6 << 30;
 
 /// One QEMU machine.
 pub struct QemuMachine {
