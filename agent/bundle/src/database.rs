@@ -40,10 +40,6 @@ pub struct Postgres {
     pub parameters: BTreeMap<String, String>,
     /// Whether the members and the Consul servers give up a silent primary by agreement, sooner than its `ttl`. Only where
     /// no acknowledged write can be lost by it: not with [`Durability::Asynchronous`].
-    ///
-    /// Consul 1.8 binds a session that names checks, as Patroni's library does, to the gossip's own check as well
-    /// (`NodeChecks` is `["serfHealth"]` unless the request itself says otherwise): with it, a node that gossip gives up
-    /// loses its key too.
     pub peer_detection: bool,
     /// Where and when it is backed up.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -74,7 +74,7 @@ fn node_rules(cluster: &Cluster, node: &Node) -> String {
     for service in &node.services {
         rules.push_str(&format!("service \"{service}\" {{ policy = \"write\" }}\n"));
     }
-    if has_database(cluster, node) {
+    if node.is_database() {
         rules.push_str(&format!("service \"{NODE_SERVICE}\" {{ policy = \"write\" }}\n"));
     }
     if let Some(cluster) = observed_by(cluster, node) {
@@ -84,13 +84,6 @@ fn node_rules(cluster: &Cluster, node: &Node) -> String {
         ));
     }
     rules
-}
-
-/// Whether a node is a member of a database's cluster.
-fn has_database(cluster: &Cluster, node: &Node) -> bool {
-    let postgres = cluster.postgres.iter().flat_map(|p| &p.members);
-    let redis = cluster.redis.iter().flat_map(|r| &r.members);
-    postgres.chain(redis).any(|member| member.name == node.name)
 }
 
 /// The cluster whose members a node watches.

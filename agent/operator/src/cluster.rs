@@ -13,7 +13,7 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use ballast_bundle::{Member, Postgres, Redis};
-use ballast_contract::{Availability, Timings};
+use ballast_contract::Timings;
 use ipnet::IpNet;
 
 pub use self::read::read_cluster;
@@ -35,7 +35,6 @@ const MAX_BYTES: u64 = 1 << 20;
 pub struct Cluster {
     pub site: String,
     pub domain: String,
-    pub availability: Availability,
     /// What the availability comes to, with what was set by hand.
     pub timings: Timings,
     /// At least one; the first holds the access rules.

@@ -2,6 +2,7 @@
 
 mod access;
 mod authority;
+mod bounds;
 mod bundles;
 mod cluster;
 mod connect;
@@ -57,7 +58,7 @@ enum Command {
         #[arg(default_value = ".")]
         directory: PathBuf,
     },
-    /// Check a cluster file and change nothing
+    /// Check a cluster file and say what its timings come to; changes nothing
     Validate {
         /// The cluster file
         #[arg(default_value = "cluster.toml")]
@@ -165,7 +166,8 @@ fn run(cli: Cli) -> Result<Outcome, Error> {
         Command::Validate { cluster: path } => {
             let cluster = cluster::load_cluster(&path)?;
             bundles::load_credentials(&cluster)?;
-            done(format!("{}: good: {cluster}\n", path.display()))
+            let bounds = bounds::bounds(&cluster);
+            done(format!("{}: good: {cluster}\n{bounds}", path.display()))
         }
         Command::Bundle { cluster: path, out, state, renew } => {
             let cluster = cluster::load_cluster(&path)?;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use ballast_bundle::{Backup, Member, Postgres, Redis, Repository, refuse_name, refuse_parameter};
-use ballast_contract::Durability;
+use ballast_contract::{Durability, NODE_SERVICE};
 use ipnet::IpNet;
 use serde::Deserialize;
 use toml::{Spanned, Value};
@@ -12,8 +12,9 @@ use toml::{Spanned, Value};
 use super::read::{Checked, NodeTable, Source};
 use super::{Node, POSTGRES, REDIS};
 
-/// Consul's own service, which no cluster may be named like.
-const CONSUL: &str = "consul";
+/// Consul's own service, and the one that a node's checks hang on, which no cluster may be named like.
+const TAKEN: [(&str, &str); 2] =
+    [("consul", "Consul itself"), (NODE_SERVICE, "every node with a database")];
 
 #[derive(Deserialize, Default)]
 #[serde(deny_unknown_fields)]
@@ -89,7 +90,10 @@ impl Source<'_> {
                 .iter()
                 .find(|(other, services)| other != role && services.contains(name))
                 .map(|(other, _)| format!("role {other:?}"))
-                .or_else(|| (name == CONSUL).then(|| "Consul itself".to_owned()));
+                .or_else(|| {
+                    let (_, whose) = TAKEN.iter().find(|(taken, _)| taken == name)?;
+                    Some((*whose).to_owned())
+                });
             if let Some(other) = other {
                 let reason = format!("{role}.cluster {name:?} is the service of {other} as well");
                 return Err(self.refuse(cluster, reason, "give it a name of its own"));

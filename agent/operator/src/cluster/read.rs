@@ -147,7 +147,6 @@ impl Source<'_> {
         Ok(Cluster {
             site,
             domain,
-            availability,
             timings,
             datacenters,
             nodes,

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use ballast_bundle::is_label;
-use ballast_contract::Durability;
+use ballast_contract::{Availability, Durability};
 use proptest::prelude::*;
 
 use super::*;
