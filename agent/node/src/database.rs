@@ -9,20 +9,31 @@ use tokio::sync::watch;
 
 use crate::error::Error;
 use crate::postgres;
+use crate::redis;
 use crate::role::RoleView;
 use crate::root::Root;
+
+/// What is known of the node's database, for those who want to know.
+#[derive(Default)]
+pub(crate) struct Database {
+    /// What the node is in its cluster.
+    pub(crate) roles: Option<watch::Receiver<RoleView>>,
+    /// What the checks of a Redis node are answered from.
+    pub(crate) redis: Option<watch::Receiver<redis::Snapshot>>,
+}
 
 /// Starts the duties of the node's database, if it has one, and follows its role.
 ///
 /// # Errors
 /// The bundle's certificates are none.
-pub(crate) fn start(
-    bundle: &Bundle,
-    root: &Root,
-    consul: SocketAddr,
-) -> Result<Option<watch::Receiver<RoleView>>, Error> {
+pub(crate) fn start(bundle: &Bundle, root: &Root, consul: SocketAddr) -> Result<Database, Error> {
     if let (Some(postgres), Some(secrets)) = (&bundle.node.postgres, &bundle.secrets.postgres) {
-        return postgres::start(bundle, postgres, secrets, root, consul).map(Some);
+        let roles = postgres::start(bundle, postgres, secrets, root, consul)?;
+        return Ok(Database { roles: Some(roles), redis: None });
     }
-    Ok(None)
+    if let (Some(redis), Some(secrets)) = (&bundle.node.redis, &bundle.secrets.redis) {
+        let redis::Watches { roles, snapshots } = redis::start(bundle, redis, secrets)?;
+        return Ok(Database { roles: Some(roles), redis: Some(snapshots) });
+    }
+    Ok(Database::default())
 }

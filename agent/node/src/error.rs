@@ -35,6 +35,8 @@ pub(crate) enum Error {
     Mount { path: PathBuf, source: io::Error },
     #[error("setting the host name to {name:?}")]
     HostName { name: String, source: io::Error },
+    #[error("setting up the questions to Redis")]
+    RedisClient { source: Box<redis::RedisError> },
     #[error("listening on {address}")]
     Listen { address: SocketAddr, source: io::Error },
     #[error("starting the agent's runtime")]

@@ -18,6 +18,8 @@ pub(crate) struct Site {
     authority: Issuer<'static, KeyPair>,
     ca_pem: String,
     key: SigningKey,
+    /// The first three parts of every node's address.
+    network: [u8; 3],
 }
 
 impl Site {
@@ -34,7 +36,21 @@ impl Site {
             authority: Issuer::new(params, key),
             ca_pem,
             key: SigningKey::from_bytes(&[seed; 32]),
+            network: [10, 0, 0],
         }
+    }
+
+    /// A site whose nodes are all this machine: each has a loopback address, of a network no other test is on.
+    pub(crate) fn on_loopback() -> Self {
+        static NEXT: std::sync::atomic::AtomicU8 = std::sync::atomic::AtomicU8::new(1);
+        let [low, middle, ..] = std::process::id().to_le_bytes();
+        let next = NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        Self { network: [127, middle.wrapping_add(next).max(1), low], ..Self::new() }
+    }
+
+    pub(crate) fn address(&self, n: u8) -> IpAddr {
+        let [a, b, c] = self.network;
+        [a, b, c, n].into()
     }
 
     pub(crate) fn site_key(&self) -> String {
@@ -44,7 +60,7 @@ impl Site {
     /// What a node of this name and role must know; the digits of the name are the last part of its address.
     pub(crate) fn contents(&self, name: &str, role: &str) -> Contents {
         let number: u8 = name.trim_start_matches(|c: char| !c.is_ascii_digit()).parse().unwrap();
-        let address: IpAddr = [10, 0, 0, number].into();
+        let address = self.address(number);
         let servers: Vec<IpAddr> = (1..=3).map(|n| [10, 0, 0, n].into()).collect();
         let node = NodeConfig {
             version: 1,
@@ -77,6 +93,8 @@ impl Site {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::new(vec![node.dns_name()]).unwrap();
         params.subject_alt_names.push(SanType::IpAddress(address));
+        // Named as its authority is, OpenSSL takes it for one that signed itself.
+        params.distinguished_name.push(rcgen::DnType::CommonName, name);
         let cert_pem = params.signed_by(&key, &self.authority).unwrap().pem();
         Contents {
             secrets: Secrets {
@@ -98,7 +116,7 @@ impl Site {
     /// What a member of the Redis group of three must know, `n4` to `n6`.
     pub(crate) fn redis_contents(&self, name: &str) -> Contents {
         let mut contents = self.contents(name, "redis");
-        let member = |n: u8| Member { name: format!("n{n}"), address: [10, 0, 0, n].into() };
+        let member = |n: u8| Member { name: format!("n{n}"), address: self.address(n) };
         contents.node.redis = Some(Redis {
             cluster: "redis".into(),
             members: (4..=6).map(member).collect(),

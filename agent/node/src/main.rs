@@ -21,6 +21,7 @@ mod peers;
 mod plan;
 mod postgres;
 mod probe;
+mod redis;
 mod role;
 mod root;
 mod run;

@@ -9,9 +9,11 @@ use std::time::Duration;
 use ballast_contract::{Check, CheckKind};
 use tokio::net::TcpStream;
 use tokio::process::Command;
+use tokio::sync::watch;
 
 use crate::consul::Consul;
 use crate::http;
+use crate::redis;
 use crate::root::Root;
 use crate::state::{Answer, Health};
 use crate::systemd;
@@ -21,6 +23,8 @@ use crate::systemd;
 pub(crate) struct Asker {
     pub(crate) root: Root,
     pub(crate) consul: Consul,
+    /// What is known of this node's Redis group, where it is a member of one.
+    pub(crate) redis: Option<watch::Receiver<redis::Snapshot>>,
 }
 
 /// How much of a command's output Consul and people are shown.
@@ -46,6 +50,13 @@ async fn ask(asker: &Asker, kind: &CheckKind) -> Answer {
         CheckKind::Memory { warning_percent, critical_percent } => {
             memory_has_room(*warning_percent, *critical_percent)
         }
+        CheckKind::RedisRole {} => redis_is(asker, redis::check::role),
+        CheckKind::RedisReplication {} => redis_is(asker, redis::check::replication),
+        CheckKind::RedisSentinel {} => redis_is(asker, redis::check::sentinel),
+        CheckKind::RedisPersistence {} => redis_is(asker, redis::check::persistence),
+        CheckKind::RedisMemory { warning_percent, critical_percent } => redis_is(asker, |known| {
+            redis::check::memory(known, *warning_percent, *critical_percent)
+        }),
         CheckKind::ConsulAgent {} => match asker.consul.answers().await {
             Ok(()) => Answer::passing("the Consul agent answers"),
             Err(error) => Answer::critical(crate::error::chain(&error)),
@@ -55,6 +66,14 @@ async fn ask(asker: &Asker, kind: &CheckKind) -> Answer {
             Ok(None) => Answer::critical("Consul has no leader"),
             Err(error) => Answer::critical(crate::error::chain(&error)),
         },
+    }
+}
+
+/// Never waits: a Redis that hangs costs the duty that follows it its deadline, and no check.
+fn redis_is(asker: &Asker, question: impl Fn(&redis::Snapshot) -> Answer) -> Answer {
+    match &asker.redis {
+        Some(known) => redis::check::ask(&known.borrow(), question),
+        None => Answer::critical("the bundle names no Redis group that this node is a member of"),
     }
 }
 

@@ -18,7 +18,7 @@ pub(crate) use view::{CheckView, ConsulView, View};
 use crate::acl;
 use crate::boot;
 use crate::consul::Consul;
-use crate::database;
+use crate::database::{self, Database};
 use crate::error::Error;
 use crate::log;
 use crate::probe::Asker;
@@ -67,11 +67,11 @@ pub(crate) async fn run(places: Places, stop: impl Future<Output = ()>) -> Resul
     });
     let (consul_view, mut consul_views) = watch::channel(ConsulView::default());
 
-    let asker = Asker { root: places.root.clone(), consul: consul.clone() };
+    let Database { mut roles, redis } = database::start(&bundle, &places.root, places.consul)?;
+    let asker = Asker { root: places.root.clone(), consul: consul.clone(), redis };
     for (index, check) in spec.role.checks.iter().enumerate() {
         tokio::spawn(duties::ask(asker.clone(), check.clone(), index, answers.clone()));
     }
-    let mut roles = database::start(&bundle, &places.root, places.consul)?;
     if let Some(roles) = &roles {
         tokio::spawn(duties::register_role(consul.clone(), roles.clone()));
     }

@@ -69,6 +69,21 @@ pub enum CheckKind {
     },
     /// Does the local Consul agent answer? A local question: true without any other node.
     ConsulAgent {},
+    /// Is this node's Redis what the Sentinels say it is, a primary or a replica of theirs?
+    RedisRole {},
+    /// Do the replicas hear their primary, and how far behind are they?
+    RedisReplication {},
+    /// Could the Sentinels agree on a failover, and do they know the members and nobody else?
+    RedisSentinel {},
+    /// Does this node's Redis answer, and is its append-only log written?
+    RedisPersistence {},
+    /// How much of `maxmemory` does this node's Redis use? At the limit it refuses writes.
+    RedisMemory {
+        /// Used percent from which the answer is warning.
+        warning_percent: u8,
+        /// Used percent from which the answer is critical.
+        critical_percent: u8,
+    },
     /// Does the local Consul agent know a leader? Not a local question: never a gate.
     ConsulLeader {},
 }
@@ -76,6 +91,12 @@ pub enum CheckKind {
 impl CheckKind {
     /// Whether the answer depends on this machine alone, so that the check may gate a boot.
     pub fn is_local(&self) -> bool {
-        !matches!(self, Self::ConsulLeader {})
+        !matches!(
+            self,
+            Self::ConsulLeader {}
+                | Self::RedisRole {}
+                | Self::RedisReplication {}
+                | Self::RedisSentinel {}
+        )
     }
 }

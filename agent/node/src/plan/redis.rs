@@ -24,7 +24,7 @@ use crate::root::Root;
 pub(crate) const REDIS_PORT: u16 = 6379;
 /// Where Sentinel listens, with TLS alone.
 pub(crate) const SENTINEL_PORT: u16 = 26379;
-/// The Sentinels and the number of them that must call a primary down: more than half.
+/// How many of the members' Sentinels must agree: more than half.
 pub(crate) const fn quorum(members: usize) -> usize {
     members / 2 + 1
 }

@@ -1,0 +1,210 @@
+//! One connection to one Redis or Sentinel, made when it is needed and made anew when it broke. Every question has a deadline.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use ::redis::aio::MultiplexedConnection;
+use ::redis::{
+    AsyncConnectionConfig, Client, ConnectionAddr, ConnectionInfo, FromRedisValue,
+    IntoConnectionInfo, ProtocolVersion, PushInfo, PushKind, RedisConnectionInfo, RedisError,
+    TlsCertificates,
+};
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+
+use super::facts::{Info, Named};
+use crate::error::chain;
+
+/// The account of the agent, in Redis and in Sentinel.
+const ACCOUNT: &str = "ballast";
+
+/// Why a server did not answer.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Error {
+    #[error("connecting to {server}")]
+    Connect { server: String, source: RedisError },
+    #[error("{server} did not answer within {} ms", deadline.as_millis())]
+    Deadline { server: String, deadline: Duration },
+    /// The question's first words: the rest may hold a password.
+    #[error("asking {server} for {question}")]
+    Ask { server: String, question: String, source: RedisError },
+    #[error("{server}'s answer to {question} makes no sense: {reason}")]
+    Text { server: String, question: &'static str, reason: String },
+}
+
+/// One Redis or Sentinel.
+pub(super) struct Server {
+    /// For people: `Redis of n4`.
+    name: String,
+    client: Client,
+    deadline: Duration,
+    /// A question put on every new connection: what the server does not keep over a restart.
+    greeting: Vec<String>,
+    connection: Option<MultiplexedConnection>,
+}
+
+impl Server {
+    /// A server of this machine, on its socket.
+    pub(super) fn local(
+        name: &str,
+        socket: &str,
+        password: &str,
+        deadline: Duration,
+    ) -> Result<Self, RedisError> {
+        let address = ConnectionAddr::Unix(socket.into());
+        let client = Client::open(account(address.into_connection_info()?, ACCOUNT, password))?;
+        Ok(Self { name: name.to_owned(), client, deadline, greeting: Vec::new(), connection: None })
+    }
+
+    /// A server of another member, over TLS; its certificate must be of this authority and bear the address.
+    pub(super) fn remote(
+        name: &str,
+        place: (IpAddr, u16),
+        ca_pem: &str,
+        password: &str,
+        deadline: Duration,
+    ) -> Result<Self, RedisError> {
+        Self::remote_as(ACCOUNT, name, place, ca_pem, password, deadline)
+    }
+
+    /// The same, asked by any account.
+    pub(super) fn remote_as(
+        user: &str,
+        name: &str,
+        (address, port): (IpAddr, u16),
+        ca_pem: &str,
+        password: &str,
+        deadline: Duration,
+    ) -> Result<Self, RedisError> {
+        let host = address.to_string();
+        let address = ConnectionAddr::TcpTls { host, port, insecure: false, tls_params: None };
+        let tls = TlsCertificates { client_tls: None, root_cert: Some(ca_pem.as_bytes().to_vec()) };
+        let info = account(address.into_connection_info()?, user, password);
+        let client = Client::build_with_tls(info, tls)?;
+        Ok(Self { name: name.to_owned(), client, deadline, greeting: Vec::new(), connection: None })
+    }
+
+    /// Has every new connection begin with this question.
+    pub(super) fn greeted_with(mut self, question: &[&str]) -> Self {
+        self.greeting = question.iter().map(|&word| word.to_owned()).collect();
+        self
+    }
+
+    /// Asks once.
+    ///
+    /// # Errors
+    /// Why there is no answer, or what the server refused.
+    pub(super) async fn ask<T: FromRedisValue>(&mut self, question: &[&str]) -> Result<T, Error> {
+        let deadline = self.deadline;
+        // A connection in an unknown state is not used again; dropping it closes it.
+        let connection = self.connection.take();
+        let exchange = async {
+            let mut connection = match connection {
+                Some(connection) => connection,
+                None => self.connect().await?,
+            };
+            let result = command(question).query_async(&mut connection).await;
+            let sound = result.as_ref().err().is_none_or(|e| !e.is_unrecoverable_error());
+            Ok((result, sound.then_some(connection)))
+        };
+        let (result, connection) = match timeout(deadline, exchange).await {
+            Ok(exchanged) => exchanged?,
+            Err(_) => return Err(Error::Deadline { server: self.name.clone(), deadline }),
+        };
+        self.connection = connection;
+        result.map_err(|source| self.failed(question, source))
+    }
+
+    async fn connect(&self) -> Result<MultiplexedConnection, Error> {
+        let settings = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(self.deadline))
+            .set_response_timeout(Some(self.deadline));
+        let connecting = self.client.get_multiplexed_async_connection_with_config(&settings).await;
+        let mut connection =
+            connecting.map_err(|source| Error::Connect { server: self.name.clone(), source })?;
+        if !self.greeting.is_empty() {
+            let question: Vec<&str> = self.greeting.iter().map(String::as_str).collect();
+            let greeted = command(&question).query_async::<()>(&mut connection).await;
+            greeted.map_err(|source| self.failed(&question, source))?;
+        }
+        Ok(connection)
+    }
+
+    fn failed(&self, question: &[&str], source: RedisError) -> Error {
+        let question = question.iter().take(2).copied().collect::<Vec<_>>().join(" ");
+        Error::Ask { server: self.name.clone(), question, source }
+    }
+
+    /// What this Redis says of itself.
+    pub(super) async fn info(&mut self) -> Result<Info, Error> {
+        let question = ["INFO", "server", "replication", "persistence", "memory"];
+        let text: String = self.ask(&question).await?;
+        Info::read(&text).map_err(|reason| self.senseless("INFO", reason))
+    }
+
+    /// The primary of this name, as this Sentinel knows it; none where it knows none.
+    pub(super) async fn named(&mut self, group: &str) -> Result<Option<Named>, Error> {
+        let question = "SENTINEL MASTER";
+        match self.ask::<HashMap<String, String>>(&["SENTINEL", "MASTER", group]).await {
+            Ok(fields) => {
+                Named::read(&fields).map(Some).map_err(|reason| self.senseless(question, reason))
+            }
+            Err(Error::Ask { source, .. }) if says(&source, "No such master") => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn senseless(&self, question: &'static str, reason: String) -> Error {
+        Error::Text { server: self.name.clone(), question, reason }
+    }
+
+    /// Tells of every event of this Sentinel, until the connection breaks.
+    pub(super) async fn events(&self, tell: mpsc::Sender<()>) -> Result<(), Error> {
+        let (broken, mut breaks) = mpsc::channel::<()>(1);
+        let listener = move |push: PushInfo| {
+            if push.kind == PushKind::Disconnection {
+                let _ = broken.try_send(());
+            }
+            // One that is waiting to be heard speaks for all.
+            let _ = tell.try_send(());
+            Ok::<(), ::redis::aio::SendError>(())
+        };
+        let settings = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(self.deadline))
+            .set_response_timeout(Some(self.deadline))
+            .set_push_sender(listener);
+        let info = self.client.get_connection_info().clone();
+        let settings_of = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
+        let failed = |source| Error::Connect { server: self.name.clone(), source };
+        let client = Client::open(info.set_redis_settings(settings_of)).map_err(failed)?;
+        let connecting = client.get_multiplexed_async_connection_with_config(&settings).await;
+        let mut connection = connecting.map_err(failed)?;
+        connection.psubscribe("*").await.map_err(|e| self.failed(&["PSUBSCRIBE"], e))?;
+        breaks.recv().await;
+        Ok(())
+    }
+}
+
+/// Whether a server's refusal holds these words.
+pub(super) fn says(error: &RedisError, words: &str) -> bool {
+    error.detail().is_some_and(|text| text.contains(words)) || error.to_string().contains(words)
+}
+
+/// An answer, or why there is none, as text for people.
+pub(super) fn or_text<T>(result: Result<T, Error>) -> Result<T, String> {
+    result.map_err(|error| chain(&error))
+}
+
+fn account(info: ConnectionInfo, user: &str, password: &str) -> ConnectionInfo {
+    let settings = RedisConnectionInfo::default().set_username(user).set_password(password);
+    info.set_redis_settings(settings)
+}
+
+fn command(words: &[&str]) -> ::redis::Cmd {
+    let mut command = ::redis::Cmd::new();
+    for word in words {
+        command.arg(word);
+    }
+    command
+}

@@ -1,0 +1,366 @@
+//! What a group of three promises, with real Redis and Sentinel: each node a loopback address, its own disk and its own agent.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Instant;
+
+use ballast_bundle::Contents;
+use ballast_contract::Availability;
+
+use super::*;
+use crate::fixture::{self, real_consul::eventually};
+use crate::plan::redis::{Kept, Wanted, files};
+use crate::role::{PRIMARY, REPLICA};
+use crate::root::Root;
+use crate::state::{Answer, Health};
+
+/// One node: its disk, its two programs while they run, and its agent.
+struct Node {
+    contents: Contents,
+    directory: tempfile::TempDir,
+    programs: Vec<Child>,
+    agent: Option<(Watches, tokio::task::JoinHandle<()>)>,
+}
+
+impl Node {
+    fn new(site: &fixture::Site, name: &str) -> Self {
+        let mut contents = site.redis_contents(name);
+        // Patient enough for a machine that is busy with other tests.
+        contents.node.timings = Availability::Normal.timings();
+        if let Some(redis) = &mut contents.node.redis {
+            redis.max_memory_bytes = Some(64 << 20);
+        }
+        let directory = tempfile::tempdir().unwrap();
+        Self { contents, directory, programs: Vec::new(), agent: None }
+    }
+
+    fn at(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    fn layout(&self) -> Layout {
+        let place = |name: &str| self.at(name).display().to_string();
+        Layout {
+            bind: self.contents.node.network.address.addr().to_string(),
+            run: place("run"),
+            home: place("home"),
+            redis_socket: place("redis.sock"),
+            sentinel_socket: place("sentinel.sock"),
+        }
+    }
+
+    /// What the boot step does, then systemd, then `ballast-agent run`.
+    fn boot(&mut self) {
+        let layout = self.layout();
+        let root = Root::new("/");
+        let kept = Kept::load(&root, &layout).unwrap();
+        let Contents { node, secrets, ca_pem, cert_pem, key_pem, .. } = &self.contents;
+        let wanted = Wanted {
+            node,
+            redis: node.redis.as_ref().unwrap(),
+            secrets: secrets.redis.as_ref().unwrap(),
+            memory_bytes: 1 << 30,
+            layout: &layout,
+        };
+        let certificates = [ca_pem, cert_pem, key_pem].map(|pem| pem.clone().into_bytes());
+        for file in files(&wanted, &kept, &certificates) {
+            crate::root::save(Path::new(&file.path), &file.bytes, file.mode, None).unwrap();
+        }
+        std::fs::create_dir_all(self.at("home/data")).unwrap();
+        let group = Group {
+            name: "redis".into(),
+            me: Member { name: node.node.name.clone(), address: node.network.address.addr() },
+            members: node.redis.as_ref().unwrap().members.clone(),
+            timings: node.timings,
+            secrets: secrets.redis.clone().unwrap(),
+            ca_pem: ca_pem.clone(),
+            layout,
+        };
+        self.start_programs();
+        self.agent = Some(start_group(group).unwrap());
+    }
+
+    fn start_programs(&mut self) {
+        let redis = std::env::var("BALLAST_REDIS").unwrap();
+        for (configuration, arguments) in
+            [("redis.conf", &[][..]), ("sentinel.conf", &["--sentinel"][..])]
+        {
+            let log = self.at(&format!("{configuration}.log"));
+            let log = std::fs::File::options().create(true).append(true).open(log).unwrap();
+            let child = Command::new(&redis)
+                .arg(self.at("home").join(configuration))
+                .args(arguments)
+                .stdin(Stdio::null())
+                .stdout(log)
+                .stderr(Stdio::null())
+                .spawn()
+                .unwrap();
+            self.programs.push(child);
+        }
+    }
+
+    fn signal(&self, signal: nix::sys::signal::Signal) {
+        for program in &self.programs {
+            let pid = nix::unistd::Pid::from_raw(i32::try_from(program.id()).unwrap());
+            nix::sys::signal::kill(pid, signal).unwrap();
+        }
+    }
+
+    /// The power goes: everything stops in the middle of what it does.
+    fn kill(&mut self) {
+        if let Some((_, agent)) = self.agent.take() {
+            agent.abort();
+        }
+        for mut program in self.programs.drain(..) {
+            program.kill().unwrap();
+            program.wait().unwrap();
+        }
+    }
+
+    fn lose_the_disk(&self) {
+        std::fs::remove_dir_all(self.at("home")).unwrap();
+    }
+
+    fn role(&self) -> String {
+        self.agent.as_ref().map_or("off".to_owned(), |(watches, _)| {
+            let view = watches.roles.borrow().clone();
+            let tag = view.tags.first().cloned();
+            let unsure = format!("unsure: {}", view.answer.output);
+            tag.filter(|_| view.answer.health == Health::Passing).unwrap_or(unsure)
+        })
+    }
+
+    fn checks(&self) -> [Answer; 5] {
+        let (watches, _) = self.agent.as_ref().unwrap();
+        let snapshot = watches.snapshots.borrow();
+        [
+            check::ask(&snapshot, check::role),
+            check::ask(&snapshot, check::replication),
+            check::ask(&snapshot, check::sentinel),
+            check::ask(&snapshot, check::persistence),
+            check::ask(&snapshot, |s| check::memory(s, 85, 98)),
+        ]
+    }
+
+    /// A command as the application sends it.
+    async fn ask(&self, command: &[&str]) -> Result<String, String> {
+        let address = self.contents.node.network.address.addr();
+        let secrets = self.contents.secrets.redis.as_ref().unwrap();
+        let place = (address, REDIS_PORT);
+        let ca = &self.contents.ca_pem;
+        let mut server =
+            Server::remote_as("app", "Redis", place, ca, &secrets.app, DEADLINE).unwrap();
+        client::or_text(server.ask::<String>(command).await)
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            for log in ["redis.conf.log", "sentinel.conf.log"] {
+                let text = std::fs::read_to_string(self.at(log)).unwrap_or_default();
+                let last: Vec<&str> = text.lines().rev().take(25).collect();
+                eprintln!("--- {} {log}", self.contents.node.node.name);
+                last.iter().rev().for_each(|line| eprintln!("{line}"));
+            }
+        }
+        for program in &mut self.programs {
+            let _ = program.kill();
+            let _ = program.wait();
+        }
+    }
+}
+
+fn three() -> [Node; 3] {
+    let site = fixture::Site::on_loopback();
+    ["n4", "n5", "n6"].map(|name| Node::new(&site, name))
+}
+
+fn roles(nodes: &[Node; 3]) -> [String; 3] {
+    nodes.each_ref().map(Node::role)
+}
+
+fn whole(roles: &[String; 3]) -> bool {
+    let count = |tag: &str| roles.iter().filter(|role| *role == tag).count();
+    (count(PRIMARY), count(REPLICA)) == (1, 2)
+}
+
+async fn become_whole(nodes: &[Node; 3]) -> usize {
+    let roles = eventually("one primary and two replicas", async || roles(nodes), whole).await;
+    roles.iter().position(|role| role == PRIMARY).unwrap()
+}
+
+/// Writes until a write is taken: a primary refuses them until a replica hears it.
+async fn write(node: &Node, key: &str, value: &str) {
+    let set = async || node.ask(&["SET", key, value]).await;
+    eventually("a write is taken", set, |result| result.is_ok()).await.unwrap();
+    let waited = node.ask(&["WAIT", "2", "2000"]).await;
+    assert_eq!(waited.as_deref(), Ok("2"), "both replicas have it");
+}
+
+async fn reads(nodes: &[Node; 3], key: &str, value: &str) {
+    for node in nodes {
+        let get = async || node.ask(&["GET", key]).await;
+        eventually("the value is there", get, |got| got.as_deref() == Ok(value)).await.unwrap();
+    }
+}
+
+async fn all_is_well(nodes: &[Node; 3]) {
+    for node in nodes {
+        let passing = |answers: &[Answer; 5]| answers.iter().all(|a| a.health == Health::Passing);
+        eventually("all checks are passing", async || node.checks(), passing).await;
+    }
+}
+
+#[tokio::test]
+#[ignore = "needs BALLAST_REDIS, the path of redis-server 8"]
+async fn three_empty_nodes_form_one_group_and_replace_a_primary_that_is_killed() {
+    let mut nodes = three();
+    nodes.iter_mut().for_each(Node::boot);
+    assert_eq!(become_whole(&nodes).await, 0, "the first member is the first primary");
+    write(&nodes[0], "before", "1").await;
+    all_is_well(&nodes).await;
+
+    nodes[0].kill();
+    let start = Instant::now();
+    let promoted = async || nodes[1..].iter().position(|node| node.role() == PRIMARY);
+    let promoted = eventually("another is primary", promoted, Option::is_some).await.unwrap() + 1;
+    println!("from the kill to the tag: {} ms", start.elapsed().as_millis());
+    let follows = |role: &String| role == REPLICA;
+    eventually("the third follows it", async || nodes[3 - promoted].role(), follows).await;
+    nodes[0].boot();
+    assert_eq!(become_whole(&nodes).await, promoted, "it comes back as a replica");
+    write(&nodes[promoted], "after", "2").await;
+    reads(&nodes, "before", "1").await;
+    reads(&nodes, "after", "2").await;
+    all_is_well(&nodes).await;
+}
+
+#[tokio::test]
+#[ignore = "needs BALLAST_REDIS, the path of redis-server 8"]
+async fn a_primary_whose_disk_is_lost_and_that_boots_first_empties_nobody() {
+    let mut nodes = three();
+    nodes.iter_mut().for_each(Node::boot);
+    become_whole(&nodes).await;
+    write(&nodes[0], "key", "kept").await;
+    all_is_well(&nodes).await;
+
+    nodes.iter_mut().for_each(Node::kill);
+    nodes[0].lose_the_disk();
+    nodes[0].boot();
+    let waits = |role: &String| role.contains("waiting for all members");
+    eventually("it waits for the others", async || nodes[0].role(), waits).await;
+    nodes[1].boot();
+    nodes[2].boot();
+    assert_ne!(become_whole(&nodes).await, 0, "it is no primary again");
+    reads(&nodes, "key", "kept").await;
+    all_is_well(&nodes).await;
+}
+
+#[tokio::test]
+#[ignore = "needs BALLAST_REDIS, the path of redis-server 8"]
+async fn a_group_that_is_switched_off_and_on_at_once_comes_back_as_it_was() {
+    let mut nodes = three();
+    nodes.iter_mut().for_each(Node::boot);
+    become_whole(&nodes).await;
+    write(&nodes[0], "key", "kept").await;
+    for _ in 0..2 {
+        nodes.iter_mut().for_each(Node::kill);
+        nodes.iter_mut().rev().for_each(Node::boot);
+        become_whole(&nodes).await;
+        reads(&nodes, "key", "kept").await;
+    }
+    all_is_well(&nodes).await;
+}
+
+#[tokio::test]
+#[ignore = "needs BALLAST_REDIS, the path of redis-server 8"]
+async fn a_replica_that_lost_its_disk_comes_back_and_leaves_nobody_to_forget() {
+    let mut nodes = three();
+    nodes.iter_mut().for_each(Node::boot);
+    become_whole(&nodes).await;
+    write(&nodes[0], "key", "kept").await;
+    all_is_well(&nodes).await;
+    nodes[2].kill();
+    nodes[2].lose_the_disk();
+    nodes[2].boot();
+    assert_eq!(become_whole(&nodes).await, 0);
+    reads(&nodes, "key", "kept").await;
+    all_is_well(&nodes).await;
+}
+
+#[tokio::test]
+#[ignore = "needs BALLAST_REDIS, the path of redis-server 8"]
+async fn a_frozen_primary_loses_its_tag_and_does_not_get_it_back_when_it_wakes() {
+    let mut nodes = three();
+    nodes.iter_mut().for_each(Node::boot);
+    become_whole(&nodes).await;
+    write(&nodes[0], "key", "1").await;
+    all_is_well(&nodes).await;
+
+    nodes[0].signal(nix::sys::signal::Signal::SIGSTOP);
+    let start = Instant::now();
+    let promoted = async || nodes[1..].iter().position(|node| node.role() == PRIMARY);
+    let promoted = eventually("another is primary", promoted, Option::is_some).await.unwrap() + 1;
+    println!("from the freeze to the tag: {} ms", start.elapsed().as_millis());
+    assert_ne!(nodes[0].role(), PRIMARY);
+    nodes[0].signal(nix::sys::signal::Signal::SIGCONT);
+    let mut seen = Vec::new();
+    let start = Instant::now();
+    while !whole(&roles(&nodes)) {
+        let role = nodes[0].role();
+        assert_ne!(role, PRIMARY, "it never calls itself primary again");
+        if seen.last() != Some(&role) {
+            seen.push(role);
+        }
+        assert!(start.elapsed() < Duration::from_secs(60), "{seen:?}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    println!("after it woke: {seen:?}");
+    assert_eq!(become_whole(&nodes).await, promoted);
+    write(&nodes[promoted], "key", "2").await;
+    reads(&nodes, "key", "2").await;
+}
+
+#[tokio::test]
+#[ignore = "needs BALLAST_REDIS, the path of redis-server 8"]
+async fn nobody_comes_in_without_a_password_and_no_application_administers() {
+    let mut nodes = three();
+    nodes.iter_mut().for_each(Node::boot);
+    become_whole(&nodes).await;
+    let node = &nodes[0];
+    for command in [
+        &["CONFIG", "GET", "*"][..],
+        &["SHUTDOWN"],
+        &["REPLICAOF", "NO", "ONE"],
+        &["ACL", "LIST"],
+        &["DEBUG", "SLEEP", "1"],
+        &["FLUSHALL"],
+    ] {
+        let refused = node.ask(command).await.unwrap_err();
+        assert!(
+            refused.contains("NOPERM") || refused.contains("permission"),
+            "{command:?}: {refused}"
+        );
+    }
+    let place = (node.contents.node.network.address.addr(), REDIS_PORT);
+    let ca = &node.contents.ca_pem;
+    for account in ["default", "app", "ballast", "sentinel", "replica"] {
+        let mut server =
+            Server::remote_as(account, "Redis", place, ca, "aWrongPasswordOfTwenty", DEADLINE)
+                .unwrap();
+        let refused = client::or_text(server.ask::<String>(&["PING"]).await).unwrap_err();
+        assert!(
+            refused.contains("WRONGPASS") || refused.contains("username-password"),
+            "{account}: {refused}"
+        );
+    }
+    // Without TLS there is nothing that answers.
+    let plain = tokio::net::TcpStream::connect(place).await.unwrap();
+    plain.writable().await.unwrap();
+    plain.try_write(b"PING\r\n").unwrap();
+    plain.readable().await.unwrap();
+    let mut answer = [0; 64];
+    let got = plain.try_read(&mut answer).unwrap_or(0);
+    assert!(!answer[..got].starts_with(b"+PONG"), "{answer:?}");
+}
