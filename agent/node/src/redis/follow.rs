@@ -44,6 +44,8 @@ const EVENTS_PAUSE: Duration = Duration::from_millis(500);
 struct Memory {
     /// What was asked before this moment no longer counts.
     since: Instant,
+    /// Whether Redis answered the last question, as a primary.
+    is_primary: bool,
     /// Whether Redis was a primary when it was last heard.
     was_primary: Option<bool>,
     promoted_at: Option<u64>,
@@ -66,21 +68,25 @@ pub(super) async fn follow(
     let group = Arc::new(group);
     let Servers { mut redis, mut sentinel, listener, peers } = servers;
     let (tell, mut news) = mpsc::channel(1);
-    let ask_peers = Arc::new(Notify::new());
+    let mut wakers: Vec<Arc<Notify>> = Vec::new();
     let mut answers = Vec::new();
     for (member, redis, sentinel) in peers {
         let (answer, answered) = watch::channel(Peer::unasked(&member));
         let asker = PeerAsker { member, group: group.name.clone(), redis, sentinel };
-        tokio::spawn(asker.run(answer, ask_peers.clone(), tell.clone()));
+        let waker = Arc::new(Notify::new());
+        tokio::spawn(asker.run(answer, waker.clone(), tell.clone()));
+        wakers.push(waker);
         answers.push(answered);
     }
-    tokio::spawn(listen(listener, tell));
+    tokio::spawn(listen(listener, wakers.clone(), tell));
+    let ask_peers = || wakers.iter().for_each(|waker| waker.notify_one());
 
     let interval = Duration::from_millis(group.timings.role_interval_ms.into());
     let patience = Duration::from_millis(group.timings.sentinel_down_after_ms.into());
     let now = Instant::now();
     let mut memory = Memory {
         since: now,
+        is_primary: false,
         was_primary: None,
         promoted_at: None,
         quorum: Err("not asked yet".to_owned()),
@@ -97,10 +103,17 @@ pub(super) async fn follow(
         // This very question may take its deadline, so the time since the last one began would say nothing.
         if at.duration_since(woken) > interval + patience {
             memory.since = at;
-            ask_peers.notify_waiters();
+            ask_peers();
         }
         let (info, named) = tokio::join!(redis.info(), sentinel.named(&group.name));
         let (info, named) = (or_text(info), or_text(named));
+        let is_primary = info.as_ref().is_ok_and(Info::is_primary);
+        if is_primary && !memory.is_primary {
+            // It was silent, or a replica: what others said meanwhile may be of before another was promoted.
+            memory.since = at;
+            ask_peers();
+        }
+        memory.is_primary = is_primary;
         if memory.quorum_asked.is_none_or(|asked| asked.elapsed() > QUORUM_ROUND) {
             memory.quorum = ask_quorum(&mut sentinel, &group.name, &named).await;
             memory.quorum_asked = Some(Instant::now());
@@ -116,9 +129,7 @@ pub(super) async fn follow(
             waiting: None,
             patience: Duration::from_secs(group.timings.min_replicas_max_lag_secs.into()),
         };
-        if memory.notice_promotion(&snapshot) {
-            ask_peers.notify_waiters();
-        }
+        memory.notice_promotion(&snapshot);
         snapshot.verdict = memory.verdict(&group, &snapshot);
         if memory.stepped.is_none_or(|at| at.elapsed() > STEP_PAUSE) {
             memory.stepped = Some(Instant::now());
@@ -130,23 +141,13 @@ pub(super) async fn follow(
         snapshots.send_replace(snapshot);
 
         woken = Instant::now();
-        if let Ok(Some(News::Event)) = timeout(interval, news.recv()).await {
-            ask_peers.notify_waiters();
-        }
+        // Woken before its time where something happened; the channel never closes.
+        let _ = timeout(interval, news.recv()).await;
     }
 }
 
-/// Why the main loop is woken before its time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum News {
-    /// This node's Sentinel tells of something.
-    Event,
-    /// Another member's word has changed.
-    Peer,
-}
-
 /// Hears the Sentinel's events, for ever.
-async fn listen(sentinel: Server, tell: mpsc::Sender<News>) {
+async fn listen(sentinel: Server, wakers: Vec<Arc<Notify>>, tell: mpsc::Sender<()>) {
     loop {
         let (event, mut events) = mpsc::channel(1);
         let hearing = sentinel.events(event);
@@ -155,7 +156,10 @@ async fn listen(sentinel: Server, tell: mpsc::Sender<News>) {
             tokio::select! {
                 // Why it broke is told by the questions, which go to the same place.
                 _ = &mut hearing => break,
-                Some(()) = events.recv() => { let _ = tell.try_send(News::Event); }
+                Some(()) = events.recv() => {
+                    wakers.iter().for_each(|waker| waker.notify_one());
+                    let _ = tell.try_send(());
+                }
             }
         }
         sleep(EVENTS_PAUSE).await;
@@ -171,12 +175,8 @@ struct PeerAsker {
 }
 
 impl PeerAsker {
-    async fn run(
-        mut self,
-        answer: watch::Sender<Peer>,
-        now: Arc<Notify>,
-        tell: mpsc::Sender<News>,
-    ) {
+    async fn run(mut self, answer: watch::Sender<Peer>, now: Arc<Notify>, tell: mpsc::Sender<()>) {
+        let mut was_asked_for = false;
         loop {
             let asked = Instant::now();
             let (redis, sentinel) =
@@ -189,14 +189,12 @@ impl PeerAsker {
                 redis,
                 sentinel,
             });
-            // The first answer after a doubt is news even if it says the same.
-            let same =
-                before.sentinel == answer.borrow().sentinel && before.asked.elapsed() < FRESH;
-            if !same {
-                let _ = tell.try_send(News::Peer);
+            // An answer that was asked for is news even if it says the same.
+            if was_asked_for || before.sentinel != answer.borrow().sentinel {
+                let _ = tell.try_send(());
             }
             sleep(PEER_PAUSE).await;
-            let _ = timeout(PEER_ROUND, now.notified()).await;
+            was_asked_for = timeout(PEER_ROUND, now.notified()).await.is_ok();
         }
     }
 }
@@ -219,18 +217,16 @@ async fn ask_quorum(
 }
 
 impl Memory {
-    /// Notices that Redis turned from a replica into a primary, and says whether it did this moment.
-    fn notice_promotion(&mut self, snapshot: &Snapshot) -> bool {
-        let Ok(info) = &snapshot.redis else { return false };
+    /// Notices that Redis turned from a replica into a primary.
+    fn notice_promotion(&mut self, snapshot: &Snapshot) {
+        let Ok(info) = &snapshot.redis else { return };
         let is_primary = info.is_primary();
-        let promoted = is_primary && self.was_primary == Some(false);
-        if promoted {
-            self.promoted_at = Some(snapshot.newest().map_or(0, |named| named.epoch));
-        } else if !is_primary {
+        if !is_primary {
             self.promoted_at = None;
+        } else if self.was_primary == Some(false) {
+            self.promoted_at = Some(snapshot.newest().map_or(0, |named| named.epoch));
         }
         self.was_primary = Some(is_primary);
-        promoted
     }
 
     fn verdict(&mut self, group: &Group, snapshot: &Snapshot) -> Verdict {
@@ -238,6 +234,13 @@ impl Memory {
             Ok(info) => info,
             Err(why) => return Verdict::Unsure(why.clone()),
         };
+        // Only a promotion that is seen to happen needn't wait for all: the host that died would be asked in vain.
+        let asked = snapshot.peers.iter().all(|peer| peer.asked >= self.since);
+        if info.is_primary() && self.promoted_at.is_none() && !asked {
+            return Verdict::Unsure(
+                "asking the other members whether it still is the primary".to_owned(),
+            );
+        }
         let fresh = |peer: &&Peer| peer.asked >= self.since && peer.asked.elapsed() < FRESH;
         let peers = snapshot.peers.iter().filter(fresh).map(|peer| &peer.sentinel);
         let sentinels: Vec<Option<&Named>> = std::iter::once(&snapshot.sentinel)
