@@ -26,7 +26,7 @@ fn warning(output: String) -> Answer {
 /// This node's Redis, or what to say where it does not answer.
 fn own(snapshot: &Snapshot) -> Result<&Info, Answer> {
     snapshot.redis.as_ref().map_err(|why| {
-        let remedy = if why.contains("WRONGPASS") || why.contains("NOAUTH") {
+        let remedy = if why.contains("AuthenticationFailed") || why.contains("NOAUTH") {
             "it runs with another bundle's passwords: restart redis.service"
         } else {
             "`journalctl -u redis` says why"
