@@ -267,6 +267,10 @@ final: {
         WatchdogSec=30
         Restart=always
         RestartSec=2
+        # A machine with too much to do still says that it lives.
+        Nice=-10
+        CPUWeight=1000
+        OOMScoreAdjust=-950
 
         [Install]
         WantedBy=multi-user.target

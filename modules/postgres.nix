@@ -147,6 +147,8 @@ final: {
     ports = {
       consul-lan = { port = 8301; protocol = "tcp"; from = "site"; };
       consul-lan-udp = { port = 8301; protocol = "udp"; from = "site"; };
+      # Observers ask the agent here whether the machine lives.
+      peers = { port = 8511; protocol = "udp"; from = "site"; };
       patroni = { port = 8008; protocol = "tcp"; from = "site"; };
       postgresql = { port = 5432; protocol = "tcp"; from = "clients"; };
     };

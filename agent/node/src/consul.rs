@@ -18,6 +18,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 pub(crate) use health::Index;
+pub(crate) use kv::{Entry, Keys};
 
 use crate::http;
 

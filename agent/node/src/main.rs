@@ -15,8 +15,6 @@ mod gate;
 mod http;
 mod log;
 mod metrics;
-#[cfg(test)]
-#[cfg(test)]
 mod peers;
 mod plan;
 mod postgres;

@@ -6,6 +6,7 @@ use std::fmt::{Display, Write};
 
 use sysinfo::{CpuRefreshKind, MemoryRefreshKind, Networks, System};
 
+use crate::peers::PeerView;
 use crate::run::View;
 use crate::state::{Health, State};
 
@@ -23,6 +24,7 @@ impl Metrics {
     pub(crate) fn write(&mut self, view: &View) -> String {
         let mut page = Page(String::new());
         write_node(&mut page, view);
+        write_peers(&mut page, view);
         self.write_machine(&mut page);
         page.0
     }
@@ -142,6 +144,37 @@ impl Page {
             let _ = write!(self.0, "{}{key}=\"{text}\"", if i == 0 { '{' } else { ',' });
         }
         let _ = writeln!(self.0, "{} {value}", if labels.is_empty() { "" } else { "}" });
+    }
+}
+
+/// What this node knows of the members that it watches.
+fn write_peers(page: &mut Page, view: &View) {
+    if view.peers.is_empty() {
+        return;
+    }
+    type Value = fn(&PeerView) -> u64;
+    let gauges: [(&str, &str, Value); 2] = [
+        ("ballast_peer_suspect", "1 for a peer that gives no sign of life.", |p| p.suspect.into()),
+        (
+            "ballast_peer_fenced",
+            "1 for a peer that this node's database refuses to talk to.",
+            |p| p.fenced.into(),
+        ),
+    ];
+    let labels =
+        |peer: &PeerView| [("cluster", peer.cluster.clone()), ("member", peer.member.clone())];
+    for (name, help, value) in gauges {
+        page.gauge(name, help);
+        for peer in &view.peers {
+            let [cluster, member] = labels(peer);
+            page.sample(name, &[(cluster.0, &cluster.1), (member.0, &member.1)], value(peer));
+        }
+    }
+    let name = "ballast_peer_given_up_total";
+    page.counter(name, "Times that this node took the leader key from a peer.");
+    for peer in &view.peers {
+        let [cluster, member] = labels(peer);
+        page.sample(name, &[(cluster.0, &cluster.1), (member.0, &member.1)], peer.given_up);
     }
 }
 

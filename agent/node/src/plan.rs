@@ -11,7 +11,7 @@ pub(crate) mod redis;
 use ballast_bundle::{Acl, NodeConfig, Secrets};
 use ballast_contract::{Spec, paths};
 
-pub(crate) use firewall::closed;
+pub(crate) use firewall::{GIVEN_UP, SHUT_PORTS, TABLE, closed};
 pub(crate) use network::Link;
 
 use crate::error::Error;
@@ -96,7 +96,7 @@ pub(crate) fn plan(inputs: Inputs<'_>) -> Result<Plan, Error> {
         network::link_file(node, &link),
         network::hosts_file(Some(node)),
         network::resolved_file(node),
-        firewall::ruleset_file(&spec.role, &node.network),
+        firewall::ruleset_file(&spec.role, &node.network, node.postgres.is_some()),
     ];
     if !node.settings.is_empty() {
         let text = serde_json::to_string_pretty(&node.settings)

@@ -21,6 +21,7 @@ use crate::consul::Consul;
 use crate::database::{self, Database};
 use crate::error::Error;
 use crate::log;
+use crate::peers;
 use crate::probe::Asker;
 use crate::role::RoleView;
 use crate::root::Root;
@@ -75,6 +76,7 @@ pub(crate) async fn run(places: Places, stop: impl Future<Output = ()>) -> Resul
     if let Some(roles) = &roles {
         tokio::spawn(duties::register_role(consul.clone(), roles.clone()));
     }
+    let mut peers = peers::start(&bundle, places.consul, roles.clone())?;
     let node_service = roles.as_ref().map(|_| NODE_SERVICE.to_owned());
     let service = spec.role.service.clone().or(node_service);
     let agreeing =
@@ -117,6 +119,10 @@ pub(crate) async fn run(places: Places, stop: impl Future<Output = ()>) -> Resul
             Ok(()) = consul_views.changed() => {
                 let seen = consul_views.borrow_and_update().clone();
                 view.send_if_modified(|view| { let changed = view.consul != seen; view.consul = seen; changed });
+            }
+            Ok(()) = peers.changed() => {
+                let seen = peers.borrow_and_update().clone();
+                view.send_if_modified(|view| { let changed = view.peers != seen; view.peers = seen; changed });
             }
             Some(role) = next(&mut roles) => {
                 view.send_if_modified(|view| { let changed = view.database.as_ref() != Some(&role); view.database = Some(role); changed });

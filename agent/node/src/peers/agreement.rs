@@ -1,6 +1,6 @@
 //! Votes against a primary, and whether they are enough. A pure decision: time is an argument.
 //!
-//! A vote is one key in Consul, bound to the session by which the primary held its leader key. It counts while it keeps
+//! A vote is one key in Consul, bound to the term in which the primary holds its leader key. It counts while it keeps
 //! changing: the voter writes it anew again and again, and who counts goes by its own clock, from the moment it saw the
 //! last change. So a voter that died takes its vote along, and no two clocks are ever compared.
 
@@ -14,8 +14,8 @@ use super::suspicion::Moment;
 /// A vote, as it stands in Consul.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Ballot {
-    /// The session of the leader key that the vote is against.
-    pub(crate) session: String,
+    /// The term of the leader that the vote is against: when it took the key, in Consul's history.
+    pub(crate) term: u64,
     /// Whether the voter's machine refuses to talk to the suspect's PostgreSQL and Patroni by now.
     pub(crate) fenced: bool,
     /// Counts up with every writing, so that Consul sees a change.
@@ -68,11 +68,11 @@ impl Votes {
         self.unbroken
     }
 
-    /// The votes that count against the holder of this session, by observer.
+    /// The votes that count against a leader in this term, by observer.
     pub(crate) fn counting<'a>(
         &'a self,
         suspect: &'a str,
-        session: &'a str,
+        term: u64,
         window: Duration,
         now: Moment,
     ) -> impl Iterator<Item = &'a Vote> {
@@ -81,7 +81,7 @@ impl Votes {
             .filter(move |(vote, seen)| {
                 vote.suspect == suspect
                     && vote.observer != suspect
-                    && vote.ballot.session == session
+                    && vote.ballot.term == term
                     && seen.is_some_and(|seen| now.saturating_sub(seen) <= window)
             })
             .map(|(vote, _)| vote)
@@ -104,8 +104,8 @@ mod tests {
 
     const WINDOW: Duration = Duration::from_millis(1_000);
 
-    fn vote(observer: &str, session: &str, index: u64) -> Vote {
-        let ballot = Ballot { session: session.into(), fenced: false, sequence: index };
+    fn vote(observer: &str, term: u64, index: u64) -> Vote {
+        let ballot = Ballot { term, fenced: false, sequence: index };
         Vote { suspect: "p1".into(), observer: observer.into(), ballot, index }
     }
 
@@ -113,42 +113,42 @@ mod tests {
         Duration::from_millis(millis)
     }
 
-    fn count(votes: &Votes, session: &str, now: Moment) -> usize {
-        votes.counting("p1", session, WINDOW, now).count()
+    fn count(votes: &Votes, term: u64, now: Moment) -> usize {
+        votes.counting("p1", term, WINDOW, now).count()
     }
 
     #[test]
     fn a_vote_counts_for_one_window_after_its_last_change() {
         let mut votes = Votes::default();
         votes.read(vec![], at(0));
-        votes.read(vec![vote("c1", "s", 5)], at(100));
-        votes.read(vec![vote("c1", "s", 5)], at(900));
-        assert_eq!(count(&votes, "s", at(1_100)), 1);
-        assert_eq!(count(&votes, "s", at(1_101)), 0);
-        votes.read(vec![vote("c1", "s", 6)], at(1_200));
-        assert_eq!(count(&votes, "s", at(1_300)), 1);
+        votes.read(vec![vote("c1", 2, 5)], at(100));
+        votes.read(vec![vote("c1", 2, 5)], at(900));
+        assert_eq!(count(&votes, 2, at(1_100)), 1);
+        assert_eq!(count(&votes, 2, at(1_101)), 0);
+        votes.read(vec![vote("c1", 2, 6)], at(1_200));
+        assert_eq!(count(&votes, 2, at(1_300)), 1);
     }
 
     #[test]
     fn a_vote_found_at_the_start_or_after_a_gap_counts_only_once_it_changes() {
         let mut votes = Votes::default();
-        votes.read(vec![vote("c1", "s", 5)], at(0));
-        assert_eq!(count(&votes, "s", at(1)), 0);
-        votes.read(vec![vote("c1", "s", 6)], at(2));
-        assert_eq!(count(&votes, "s", at(3)), 1);
+        votes.read(vec![vote("c1", 2, 5)], at(0));
+        assert_eq!(count(&votes, 2, at(1)), 0);
+        votes.read(vec![vote("c1", 2, 6)], at(2));
+        assert_eq!(count(&votes, 2, at(3)), 1);
         votes.lost();
-        votes.read(vec![vote("c1", "s", 7)], at(4));
-        assert_eq!(count(&votes, "s", at(5)), 0);
+        votes.read(vec![vote("c1", 2, 7)], at(4));
+        assert_eq!(count(&votes, 2, at(5)), 0);
     }
 
     #[test]
-    fn neither_a_withdrawn_vote_nor_one_against_an_older_session_nor_the_suspects_own_counts() {
+    fn neither_a_withdrawn_vote_nor_one_against_an_older_term_nor_the_suspects_own_counts() {
         let mut votes = Votes::default();
         votes.read(vec![], at(0));
-        votes.read(vec![vote("c1", "old", 5), vote("c2", "s", 6), vote("p1", "s", 7)], at(1));
-        assert_eq!(count(&votes, "s", at(2)), 1);
-        votes.read(vec![vote("c1", "old", 5)], at(3));
-        assert_eq!(count(&votes, "s", at(4)), 0);
+        votes.read(vec![vote("c1", 1, 5), vote("c2", 2, 6), vote("p1", 2, 7)], at(1));
+        assert_eq!(count(&votes, 2, at(2)), 1);
+        votes.read(vec![vote("c1", 1, 5)], at(3));
+        assert_eq!(count(&votes, 2, at(4)), 0);
     }
 
     #[test]

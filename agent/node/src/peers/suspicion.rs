@@ -63,6 +63,11 @@ impl Suspicion {
         self.well_since.get_or_insert(now);
     }
 
+    /// Nothing that was known counts any more.
+    pub(crate) fn forget(&mut self) {
+        *self = Self::default();
+    }
+
     /// When nothing has been heard since, if looks have gone unanswered.
     pub(crate) fn silent_since(&self) -> Option<Moment> {
         self.unanswered.map(|(since, _)| since)

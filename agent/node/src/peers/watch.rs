@@ -31,11 +31,12 @@ pub(crate) struct Rules {
     pub(crate) hold: Duration,
 }
 
-/// Who holds the cluster's leader key, and by which session.
+/// Who holds the cluster's leader key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Leader {
     pub(crate) member: String,
-    pub(crate) session: String,
+    /// When it took the key: the place of the key's last change in Consul's history (`ModifyIndex`).
+    pub(crate) term: u64,
 }
 
 /// Something to be done.
@@ -53,8 +54,8 @@ pub(crate) enum Action {
     Fence(String),
     /// Talk to it again.
     Lift(String),
-    /// Set the primary's check critical, provided that it still holds the leader key by this session and that these
-    /// members' votes, by the index of their last change, stand as they were read.
+    /// Take the leader key from the primary, provided that it holds it in this term and that these members' votes, by the
+    /// index of their last change, stand as they were read.
     GiveUp { leader: Leader, fenced: Vec<(String, u64)> },
 }
 
@@ -62,7 +63,7 @@ pub(crate) enum Action {
 #[derive(Debug)]
 struct Mine {
     suspect: String,
-    session: String,
+    term: u64,
     fenced: bool,
     written: Moment,
 }
@@ -140,6 +141,11 @@ impl Watch {
 
     /// Consul said who leads.
     pub(crate) fn led_by(&mut self, leader: Option<Leader>) {
+        let given_up = self.agreed.take_if(|(on, _)| Some(&*on) != leader.as_ref());
+        // Should it take the key again, it is alive: nobody has an opinion of it until it was heard.
+        if let Some(of) = given_up.and_then(|(on, _)| self.members.get_mut(&on.member)) {
+            of.forget();
+        }
         self.leader = leader;
     }
 
@@ -169,7 +175,7 @@ impl Watch {
                 if well {
                     self.mine = Some(Mine {
                         suspect: suspect.clone(),
-                        session: ballot.session.clone(),
+                        term: ballot.term,
                         fenced: ballot.fenced,
                         written: now,
                     });
@@ -274,7 +280,7 @@ impl Watch {
     /// The observers whose votes count against a leader, in the order of their names.
     fn voters<'a>(&'a self, leader: &'a Leader, now: Moment) -> Vec<&'a str> {
         self.votes
-            .counting(&leader.member, &leader.session, self.rules.window, now)
+            .counting(&leader.member, leader.term, self.rules.window, now)
             .map(|vote| vote.observer.as_str())
             .filter(|name| self.rules.observers.iter().any(|known| known == name))
             .collect()
@@ -296,13 +302,13 @@ impl Watch {
         let Some(leader) = against else { return };
         let fenced = self.fences.contains_key(&leader.member);
         let stands = self.mine.as_ref().is_some_and(|mine| {
-            mine.session == leader.session
+            mine.term == leader.term
                 && mine.fenced == fenced
                 && now.saturating_sub(mine.written) < self.rules.window / 2
         });
         if !stands {
             self.sequence += 1;
-            let ballot = Ballot { session: leader.session, fenced, sequence: self.sequence };
+            let ballot = Ballot { term: leader.term, fenced, sequence: self.sequence };
             actions.push(Action::Vote { suspect: leader.member, ballot });
             self.busy.voting = true;
         }
@@ -365,7 +371,7 @@ impl Watch {
         let mut fenced = Vec::new();
         let window = self.rules.window;
         for member in self.rules.members.iter().filter(|name| **name != leader.member) {
-            let mut votes = self.votes.counting(&leader.member, &leader.session, window, now);
+            let mut votes = self.votes.counting(&leader.member, leader.term, window, now);
             let vote = votes.find(|vote| vote.observer == *member && vote.ballot.fenced);
             let is_silent = || {
                 self.members.get(member).is_some_and(|of| of.is_suspect(self.rules.patience, now))

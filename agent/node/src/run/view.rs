@@ -4,6 +4,7 @@ use ballast_bundle::NodeConfig;
 use ballast_contract::Spec;
 use serde::{Deserialize, Serialize};
 
+use crate::peers::PeerView;
 use crate::role::RoleView;
 use crate::state::{Answer, Health, State};
 
@@ -30,6 +31,9 @@ pub(crate) struct View {
     /// What the node's database is, where it has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) database: Option<RoleView>,
+    /// The members of a PostgreSQL cluster that this node watches.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) peers: Vec<PeerView>,
 }
 
 /// One check.
@@ -70,6 +74,7 @@ impl View {
             checks: Vec::new(),
             consul: ConsulView::default(),
             database: None,
+            peers: Vec::new(),
         }
     }
 

@@ -96,9 +96,7 @@ pub(super) struct Site {
     index: u64,
     votes: BTreeMap<(String, String), (Ballot, u64)>,
     leader: Option<Leader>,
-    sessions: u64,
     elect_at: Option<u64>,
-    critical: BTreeSet<usize>,
 }
 
 pub(super) fn rules_of(node: usize) -> Rules {
@@ -152,10 +150,8 @@ impl Site {
             actions: Vec::new(),
             index: 1,
             votes: BTreeMap::new(),
-            leader: Some(Leader { member: "p1".into(), session: "s0".into() }),
-            sessions: 0,
+            leader: Some(Leader { member: "p1".into(), term: 1 }),
             elect_at: None,
-            critical: BTreeSet::new(),
         };
         for node in 0..NODES {
             let phase = site.random.below(site.interval_ms());
@@ -462,7 +458,6 @@ impl Site {
             );
         }
         self.given_up.push(Given { at: now, member, by });
-        self.critical.insert(member);
         self.leader = None;
         let race = 50 + self.random.below(200);
         self.elect_at = Some(now + race);
@@ -476,9 +471,8 @@ impl Site {
         }
         let able = |m: &usize| self.lives(*m) && self.has_consul(*m);
         if let Some(member) = MEMBERS.rev().find(able) {
-            self.sessions += 1;
-            let session = format!("s{}", self.sessions);
-            self.leader = Some(Leader { member: NAMES[member].into(), session });
+            self.index += 1;
+            self.leader = Some(Leader { member: NAMES[member].into(), term: self.index });
             self.elect_at = None;
             self.wake_all();
         }
