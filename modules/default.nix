@@ -5,7 +5,7 @@
 # (JSON merge patch, RFC 7396, but for the lists).
 let
   inherit (builtins)
-    attrNames concatLists concatStringsSep filter foldl' head isAttrs isFunction isList length map
+    attrNames concatLists concatStringsSep elem filter foldl' head isAttrs isFunction isList length map
     removeAttrs;
 
   options = import ./options.nix;
@@ -42,6 +42,9 @@ let
       imported = concatLists (map (load final) (body.imports or [ ]));
     in imported ++ [ (removeAttrs body [ "imports" ]) ];
 
+  # Kinds of checks whose answer depends on other machines: `CheckKind::is_local` of the contract is the same list.
+  asksOthers = [ "consul_leader" "redis_replication" "redis_role" "redis_sentinel" ];
+
   twice = list: filter (value: length (filter (other: other == value) list) > 1) list;
 
   assertions = image:
@@ -67,7 +70,7 @@ let
       message = "role.checks.${c.name} times out after ${toString c.timeoutSecs} s, beyond its interval of ${toString c.intervalSecs} s";
     }) checks
     ++ map (c: {
-      check = !((c.gate or false) && c.kind.type == "consul_leader");
+      check = !((c.gate or false) && elem c.kind.type asksOthers);
       message = "role.checks.${c.name} asks other nodes, so it may not gate a boot";
     }) checks
     ++ image.assertions;

@@ -30,8 +30,11 @@
         TimeoutStartSec=infinity
         # Waits for replicas to have everything (10 s unless told otherwise), then for the disk.
         TimeoutStopSec=60
+        # Soon after a crash, and ever later where it does not help: a damaged file stays damaged.
         Restart=always
         RestartSec=1
+        RestartSteps=8
+        RestartMaxDelaySec=30
         UMask=0077
         LimitNOFILE=65536
         NoNewPrivileges=yes
@@ -112,19 +115,29 @@
       redis = { port = 6379; protocol = "tcp"; from = "clients"; };
       sentinel = { port = 26379; protocol = "tcp"; from = "site"; };
     };
-    checks = {
-      redis-unit = {
-        gate = true;
-        intervalSecs = 5;
-        timeoutSecs = 3;
-        kind = { type = "unit"; unit = "redis.service"; };
+    checks =
+      let
+        every = intervalSecs: type: { inherit intervalSecs; timeoutSecs = 3; kind = { inherit type; }; };
+      in
+      {
+        # Local questions: whether this machine's boot is good. A new node waits for its group with both passing.
+        redis-unit = { gate = true; intervalSecs = 5; timeoutSecs = 3; kind = { type = "unit"; unit = "redis.service"; }; };
+        sentinel-unit = {
+          gate = true;
+          intervalSecs = 5;
+          timeoutSecs = 3;
+          kind = { type = "unit"; unit = "redis-sentinel.service"; };
+        };
+        redis-persistence = every 5 "redis_persistence" // { gate = true; };
+        redis-memory = {
+          intervalSecs = 5;
+          timeoutSecs = 3;
+          kind = { type = "redis_memory"; warning_percent = 85; critical_percent = 98; };
+        };
+        # What the group makes of it. Nothing is asked anew: the agent asks all of them several times a second.
+        redis-role = every 3 "redis_role";
+        redis-replication = every 3 "redis_replication";
+        redis-sentinel = every 3 "redis_sentinel";
       };
-      sentinel-unit = {
-        gate = true;
-        intervalSecs = 5;
-        timeoutSecs = 3;
-        kind = { type = "unit"; unit = "redis-sentinel.service"; };
-      };
-    };
   };
 }

@@ -9,7 +9,7 @@ let
   inherit (import ./rust.nix { inherit seed trees; }) tree toolchain;
   crates = import ./crates.nix { inherit seed tree toolchain; };
   tools = import ./tools.nix { inherit trees; };
-  workspace = import ./workspace.nix { inherit seed toolchain; crates = crates.vendored; inherit (tools) judges signatures; };
+  workspace = import ./workspace.nix { inherit seed toolchain; crates = crates.vendored; inherit (tools) judges redis signatures; };
   locked = import ./locked.nix { inherit seed debs; };
   image = import ./image.nix { inherit lock locked seed workspace; inherit (tools) assembling judges; };
   apps = import ./apps.nix { inherit lock locked seed trees tools workspace; };
@@ -50,6 +50,7 @@ in
     CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_LINKER = "${toolchain}/bin/cc";
     BALLAST_CONSUL = "${tools.judges}/bin/consul";
     BALLAST_NFT = "${tools.judges}/bin/nft";
+    BALLAST_REDIS = "${tools.redis}/bin/redis-server";
   };
   wanted = import ./wanted.nix;
 }

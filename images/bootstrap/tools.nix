@@ -33,6 +33,16 @@
     };
   };
 
+  # What our own tests of a Redis group run.
+  redis = trees.wrap {
+    name = "redis";
+    tree = trees.tree "redis-server" [
+      "libatomic1" "libc6" "libcap2" "libgcc-s1" "libjemalloc2" "liblzf1" "libssl3t64" "libstdc++6" "libsystemd0" "libzstd1"
+      "redis-server" "redis-tools" "zlib1g"
+    ];
+    programs.redis-server = "usr/bin/redis-server";
+  };
+
   # `nix develop` starts no other builder than a bash.
   bash = trees.wrap { name = "bash"; tree = trees.closure "shell"; programs.bash = "usr/bin/bash"; };
 

@@ -269,7 +269,8 @@ impl Role {
                 ));
             }
             if let CheckKind::Disk { warning_percent, critical_percent, .. }
-            | CheckKind::Memory { warning_percent, critical_percent } = &check.kind
+            | CheckKind::Memory { warning_percent, critical_percent }
+            | CheckKind::RedisMemory { warning_percent, critical_percent } = &check.kind
             {
                 if warning_percent > critical_percent || *critical_percent > 100 {
                     return Err(Refused::new(
