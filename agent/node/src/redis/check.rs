@@ -212,3 +212,159 @@ pub(crate) fn memory(snapshot: &Snapshot, warning_percent: u8, critical_percent:
         Answer::passing(said)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::IpAddr;
+
+    use tokio::time::Instant;
+
+    use super::*;
+    use crate::redis::facts::{Cut, tests as words};
+
+    fn address(n: u8) -> IpAddr {
+        [127, 0, 1, n].into()
+    }
+
+    fn named(n: u8) -> Named {
+        let address = address(n);
+        Named { address, epoch: 2, failover: None, replicas: 2, other_sentinels: 2 }
+    }
+
+    /// A group that is well, seen from its primary, 127.0.1.1.
+    fn well() -> Snapshot {
+        let peer = |n: u8| Peer {
+            name: format!("n{n}"),
+            address: address(n),
+            asked: Instant::now(),
+            redis: Ok(words::replica()),
+            sentinel: Ok(Some(named(1))),
+        };
+        Snapshot {
+            at: Instant::now(),
+            redis: Ok(words::primary()),
+            sentinel: Ok(Some(named(1))),
+            quorum: Ok(()),
+            peers: vec![peer(2), peer(3)],
+            verdict: Verdict::Primary,
+            waiting: None,
+            patience: Duration::from_secs(10),
+        }
+    }
+
+    /// The same, seen from a replica that is cut off like this.
+    fn replica(cut: Option<Cut>) -> Snapshot {
+        let role = Role::Replica { of: "127.0.1.1".into(), cut, whole: true };
+        let verdict = Verdict::Replica;
+        Snapshot { redis: Ok(Info { role, ..words::replica() }), verdict, ..well() }
+    }
+
+    fn says(answer: &Answer, health: Health, words: &str) {
+        assert_eq!(answer.health, health, "{}", answer.output);
+        assert!(answer.output.contains(words), "{}", answer.output);
+    }
+
+    const ALL: [fn(&Snapshot) -> Answer; 5] =
+        [role, replication, sentinel, persistence, |s| memory(s, 85, 98)];
+
+    #[test]
+    fn a_group_that_is_well_passes_everywhere() {
+        for question in ALL {
+            for snapshot in [well(), replica(None)] {
+                let answer = question(&snapshot);
+                assert_eq!(answer.health, Health::Passing, "{}", answer.output);
+            }
+        }
+    }
+
+    #[test]
+    fn a_redis_that_does_not_answer_is_critical_with_its_remedy() {
+        for (why, remedy) in [
+            ("connecting to this node's Redis: refused", "journalctl"),
+            ("connecting to this node's Redis: AuthenticationFailed", "restart redis.service"),
+        ] {
+            let snapshot = Snapshot { redis: Err(why.into()), ..well() };
+            for question in [role, replication, persistence] {
+                says(&question(&snapshot), Health::Critical, remedy);
+            }
+        }
+    }
+
+    #[test]
+    fn an_old_answer_is_none() {
+        let at = Instant::now().checked_sub(Duration::from_secs(60)).unwrap();
+        says(&ask(&Snapshot { at, ..well() }, role), Health::Critical, "60 s ago");
+    }
+
+    #[test]
+    fn a_stale_primary_is_critical_and_says_who_the_primary_is() {
+        let snapshot = Snapshot { verdict: Verdict::Stale(address(2)), ..well() };
+        says(&role(&snapshot), Health::Critical, "127.0.1.2");
+    }
+
+    #[test]
+    fn a_replica_that_is_missing_is_a_warning_and_all_of_them_mean_refused_writes() {
+        let mut snapshot = well();
+        let Ok(Info { role: Role::Primary { replicas }, .. }) = &mut snapshot.redis else {
+            panic!()
+        };
+        replicas.retain(|r| r.address == "127.0.1.2");
+        says(&replication(&snapshot), Health::Warning, "n3");
+        let Ok(Info { role: Role::Primary { replicas }, .. }) = &mut snapshot.redis else {
+            panic!()
+        };
+        replicas[0].lag_secs = 60;
+        says(&replication(&snapshot), Health::Critical, "refuses writes: see n2 and n3");
+    }
+
+    #[test]
+    fn a_replica_that_hears_nothing_is_warning_and_then_critical() {
+        let cut = |secs, receiving| replication(&replica(Some(Cut { secs, receiving })));
+        says(&cut(Some(3), false), Health::Warning, "for 3 s");
+        says(&cut(Some(11), false), Health::Critical, "for 11 s");
+        says(&cut(None, false), Health::Critical, "since it started");
+        says(&cut(None, true), Health::Warning, "receiving");
+    }
+
+    #[test]
+    fn a_quorum_that_cannot_be_reached_is_critical_and_a_stranger_a_warning() {
+        let lost = Snapshot { quorum: Err("1 usable Sentinels".into()), ..well() };
+        says(&sentinel(&lost), Health::Critical, "1 usable Sentinels");
+        let more = Named { replicas: 3, ..named(1) };
+        let stranger = Snapshot { sentinel: Ok(Some(more)), ..well() };
+        says(&sentinel(&stranger), Health::Warning, "knows 3 replicas");
+        let mut other = well();
+        other.peers[1].sentinel = Ok(Some(named(2)));
+        says(&sentinel(&other), Health::Warning, "n3's Sentinel calls 127.0.1.2");
+        other.peers[1].sentinel = Err("no answer".into());
+        says(&sentinel(&other), Health::Warning, "n3's Sentinel: no answer");
+    }
+
+    #[test]
+    fn a_log_that_is_not_written_is_critical() {
+        let with = |change: fn(&mut Info)| {
+            let mut info = words::primary();
+            change(&mut info);
+            persistence(&Snapshot { redis: Ok(info), ..well() })
+        };
+        says(&with(|i| i.append_only.written = false), Health::Critical, "make room");
+        says(&with(|i| i.append_only.enabled = false), Health::Critical, "is off");
+        says(&with(|i| i.append_only.rewritten = false), Health::Warning, "grows");
+    }
+
+    #[test]
+    fn memory_is_counted_as_maxmemory_counts_it() {
+        let with = |used_bytes, limit_bytes| {
+            let memory = crate::redis::facts::Memory { used_bytes, limit_bytes };
+            super::memory(
+                &Snapshot { redis: Ok(Info { memory, ..words::primary() }), ..well() },
+                85,
+                98,
+            )
+        };
+        assert_eq!(with(84, 100).health, Health::Passing);
+        says(&with(85, 100), Health::Warning, "raise max_memory_bytes");
+        says(&with(98, 100), Health::Critical, "every write is refused");
+        says(&with(1, 0), Health::Warning, "not set");
+    }
+}
