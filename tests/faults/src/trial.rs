@@ -117,10 +117,13 @@ fn hurt(
     log: &mut Log,
     hurts: &mut Vec<Hurt>,
 ) -> Result<()> {
+    // Who they are, is asked while they can still say so.
+    let mut all = Vec::new();
+    for step in scenario.steps {
+        all.push(fault::victims(&mut stand.fleet, working, step.victim, chance)?);
+    }
     let mut since = log.now();
-    for (number, step) in scenario.steps.iter().enumerate() {
-        // Who it is, is asked while it can still say so.
-        let victims = fault::victims(&mut stand.fleet, working, step.victim, chance)?;
+    for (number, (step, victims)) in scenario.steps.iter().zip(all).enumerate() {
         since = log.now();
         hurts.extend(fault::apply(&mut stand.fleet, &stand.clients, step, victims, log)?);
         if number + 1 < scenario.steps.len() {

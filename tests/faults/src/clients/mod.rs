@@ -17,17 +17,21 @@ use ::rustls::pki_types::pem::PemObject;
 use ::rustls::{ClientConfig, RootCertStore};
 use ballast_machines::network::Network;
 use serde::Serialize;
+use tokio::net::TcpStream;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::oneshot;
 use tokio::time::{sleep, timeout};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
+use self::names::Names;
 use crate::access::{Access, Node};
 use crate::error::{Error, Result};
 use crate::ledger::{Ledger, Told, Write};
 
 /// How long an answer is waited for: past it a server is as good as frozen.
 pub const PATIENCE: Duration = Duration::from_millis(300);
+/// A host that is there takes a connection within this time; one that is gone would hold a client up for seconds.
+const REACHING: Duration = Duration::from_millis(200);
 /// Connecting is several answers.
 const CONNECTING: Duration = Duration::from_millis(600);
 /// Between two writes, and before a writer tries again.
@@ -89,7 +93,7 @@ struct Door {
     store: Store,
     access: Access,
     tls: MakeRustlsConnect,
-    servers: Vec<SocketAddr>,
+    names: Names,
 }
 
 enum Session {
@@ -114,6 +118,14 @@ impl Door {
     }
 
     async fn open(&self, node: &Node) -> std::result::Result<Session, String> {
+        let port = match self.store {
+            Store::Postgres => postgres::PORT,
+            Store::Redis => redis::PORT,
+        };
+        let reached = timeout(REACHING, TcpStream::connect(SocketAddr::new(node.address, port)));
+        if !matches!(reached.await, Ok(Ok(_))) {
+            return Err(format!("{} takes no connection", node.name));
+        }
         let session = async {
             Ok(match self.store {
                 Store::Postgres => Session::Postgres(
@@ -132,7 +144,7 @@ impl Door {
 
     /// The node that the name stands for; where no name server answers, the members in turn.
     async fn find(&self, turn: usize) -> std::result::Result<(Node, bool), String> {
-        match names::look_up(&self.servers, &self.primary_name()).await {
+        match self.names.look_up(&self.primary_name()).await {
             Ok(addresses) => {
                 let known = |node: &&Node| addresses.contains(&node.address);
                 let node = self.members().iter().find(known).cloned();
@@ -308,12 +320,13 @@ impl Clients {
             let certificate = certificate.map_err(Error::document("the site's authority"))?;
             roots.add(certificate).map_err(Error::document("the site's authority"))?;
         }
+        let servers = self.access.servers.iter();
         let config = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
         Ok(Door {
             store,
             access: self.access.clone(),
             tls: MakeRustlsConnect::new(config),
-            servers: self.access.servers.iter().map(|a| SocketAddr::new(*a, DNS_PORT)).collect(),
+            names: Names::new(servers.map(|a| SocketAddr::new(*a, DNS_PORT)).collect()),
         })
     }
 

@@ -1,7 +1,9 @@
 //! Asking Consul's DNS where a service is, as any client would: one question for addresses, one datagram (RFC 1035).
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::time::Duration;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use tokio::net::UdpSocket;
 use tokio::time::timeout;
@@ -12,20 +14,52 @@ const RESPONSE: u8 = 0x80;
 const ADDRESS: u16 = 1;
 const HEADER: usize = 12;
 
-/// Asks the servers one after another; the first that answers at all decides, be it with no address.
-///
-/// # Errors
-/// Why none answered.
-pub async fn look_up(servers: &[SocketAddr], name: &str) -> Result<Vec<IpAddr>, String> {
-    let mut why = "no name server is known".to_owned();
-    for server in servers {
-        match timeout(PATIENCE, ask(*server, name)).await {
-            Ok(Ok(addresses)) => return Ok(addresses),
-            Ok(Err(reason)) => why = format!("{server}: {reason}"),
-            Err(_) => why = format!("{server} does not answer"),
-        }
+/// After none of them answered, how long nobody is asked.
+const SILENCE: Duration = Duration::from_secs(5);
+
+/// The name servers of a client.
+pub struct Names {
+    servers: Vec<SocketAddr>,
+    /// The one that answered last, which is asked first.
+    first: AtomicUsize,
+    silent_since: Mutex<Option<Instant>>,
+}
+
+impl Names {
+    /// These servers.
+    pub fn new(servers: Vec<SocketAddr>) -> Self {
+        Self { servers, first: AtomicUsize::new(0), silent_since: Mutex::new(None) }
     }
-    Err(why)
+
+    /// Asks the servers one after another; the first that answers at all decides, be it with no address.
+    ///
+    /// # Errors
+    /// Why none answered.
+    pub async fn look_up(&self, name: &str) -> Result<Vec<IpAddr>, String> {
+        if self.silent_since().is_some_and(|since| since.elapsed() < SILENCE) {
+            return Err("no name server answered a moment ago".to_owned());
+        }
+        let mut why = "no name server is known".to_owned();
+        let first = self.first.load(Ordering::Relaxed);
+        for (place, server) in
+            self.servers.iter().enumerate().cycle().skip(first).take(self.servers.len())
+        {
+            match timeout(PATIENCE, ask(*server, name)).await {
+                Ok(Ok(addresses)) => {
+                    self.first.store(place, Ordering::Relaxed);
+                    return Ok(addresses);
+                }
+                Ok(Err(reason)) => why = format!("{server}: {reason}"),
+                Err(_) => why = format!("{server} does not answer"),
+            }
+        }
+        *self.silent_since() = Some(Instant::now());
+        Err(why)
+    }
+
+    fn silent_since(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.silent_since.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 async fn ask(server: SocketAddr, name: &str) -> Result<Vec<IpAddr>, String> {
@@ -151,9 +185,14 @@ mod tests {
                 server.send_to(&answer(id + 1, "a.b", 0, &[[1, 1, 1, 1]]), from).await.unwrap();
                 server.send_to(&answer(id, "a.b", 0, &[[10, 0, 0, 9]]), from).await.unwrap();
             });
-            assert_eq!(look_up(&servers, "a.b").await.unwrap(), [IpAddr::from([10, 0, 0, 9])]);
-            let why = look_up(&servers[..1], "a.b").await.unwrap_err();
+            let names = Names::new(servers.to_vec());
+            assert_eq!(names.look_up("a.b").await.unwrap(), [IpAddr::from([10, 0, 0, 9])]);
+            assert_eq!(names.first.load(Ordering::Relaxed), 1);
+            let names = Names::new(servers[..1].to_vec());
+            let why = names.look_up("a.b").await.unwrap_err();
             assert!(why.ends_with("does not answer"), "{why}");
+            let why = names.look_up("a.b").await.unwrap_err();
+            assert!(why.ends_with("a moment ago"), "{why}");
         });
     }
 }
