@@ -17,7 +17,6 @@ use ::rustls::pki_types::pem::PemObject;
 use ::rustls::{ClientConfig, RootCertStore};
 use ballast_machines::network::Network;
 use serde::Serialize;
-use tokio::net::TcpStream;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::oneshot;
 use tokio::time::{sleep, timeout};
@@ -118,14 +117,6 @@ impl Door {
     }
 
     async fn open(&self, node: &Node) -> std::result::Result<Session, String> {
-        let port = match self.store {
-            Store::Postgres => postgres::PORT,
-            Store::Redis => redis::PORT,
-        };
-        let reached = timeout(REACHING, TcpStream::connect(SocketAddr::new(node.address, port)));
-        if !matches!(reached.await, Ok(Ok(_))) {
-            return Err(format!("{} takes no connection", node.name));
-        }
         let session = async {
             Ok(match self.store {
                 Store::Postgres => Session::Postgres(

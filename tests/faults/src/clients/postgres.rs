@@ -7,12 +7,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
 use tokio_postgres::config::SslMode;
 use tokio_postgres::error::Severity;
 use tokio_postgres::tls::MakeTlsConnect;
 use tokio_postgres::{AsyncMessage, Client, Config, Statement};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
+use super::REACHING;
 use crate::access::{Node, Postgres};
 use crate::ledger::Told;
 
@@ -126,8 +128,10 @@ async fn connect(
     tls: &MakeRustlsConnect,
     node: &Node,
 ) -> Result<(Client, Arc<AtomicBool>, JoinHandle<()>), String> {
-    let stream = TcpStream::connect(SocketAddr::new(node.address, PORT))
+    let reaching = TcpStream::connect(SocketAddr::new(node.address, PORT));
+    let stream = timeout(REACHING, reaching)
         .await
+        .map_err(|_| "no connection is taken".to_owned())?
         .map_err(|error| error.to_string())?;
     stream.set_nodelay(true).map_err(|error| error.to_string())?;
     let host = node.address.to_string();

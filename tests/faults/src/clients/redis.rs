@@ -8,7 +8,7 @@ use redis::{
     RedisError, TlsCertificates, cmd,
 };
 
-use super::PATIENCE;
+use super::{PATIENCE, REACHING};
 use crate::access::{Node, Redis};
 use crate::ledger::Told;
 
@@ -157,7 +157,7 @@ async fn open(
     let info = address.into_connection_info()?.set_redis_settings(account);
     let trust = TlsCertificates { client_tls: None, root_cert: Some(authority.to_vec()) };
     let config = AsyncConnectionConfig::new()
-        .set_connection_timeout(Some(2 * PATIENCE))
+        .set_connection_timeout(Some(2 * REACHING))
         .set_response_timeout(Some(2 * PATIENCE));
     let client = Client::build_with_tls(info, trust)?;
     client.get_multiplexed_async_connection_with_config(&config).await
