@@ -67,7 +67,8 @@ final: {
       Description=Patroni, which runs PostgreSQL
       # After Consul so that it stops first: its leader key must be released through an agent that still runs. Nothing
       # more than an order, so that a restart of the agent costs nothing.
-      After=ballast-boot.service consul.service systemd-modules-load.service
+      # After the agent for the same reason: it sees the role go, and takes the node out of DNS.
+      After=ballast-boot.service consul.service ballast.service systemd-modules-load.service
       RequiresMountsFor=/var/lib/postgresql
       # No bundle, no PostgreSQL.
       ConditionPathExists=/run/ballast/postgres/patroni.yml
@@ -152,11 +153,48 @@ final: {
       patroni = { port = 8008; protocol = "tcp"; from = "site"; };
       postgresql = { port = 5432; protocol = "tcp"; from = "clients"; };
     };
-    checks.patroni-unit = {
-      gate = true;
-      intervalSecs = 5;
-      timeoutSecs = 3;
-      kind = { type = "unit"; unit = "patroni.service"; };
+    checks = {
+      patroni-unit = {
+        gate = true;
+        intervalSecs = 5;
+        timeoutSecs = 3;
+        kind = { type = "unit"; unit = "patroni.service"; };
+      };
+      postgres-role = {
+        intervalSecs = 2;
+        timeoutSecs = 1;
+        kind = { type = "database_role"; };
+      };
+      postgres-data = {
+        intervalSecs = 60;
+        timeoutSecs = 5;
+        kind = { type = "postgres_data"; };
+      };
+      postgres-replication = {
+        intervalSecs = 5;
+        timeoutSecs = 5;
+        kind = { type = "postgres_replication"; lag_warning_bytes = 64 * 1024 * 1024; };
+      };
+      postgres-synchronous = {
+        intervalSecs = 5;
+        timeoutSecs = 5;
+        kind = { type = "postgres_synchronous"; };
+      };
+      postgres-archiver = {
+        intervalSecs = 30;
+        timeoutSecs = 5;
+        kind = { type = "postgres_archiver"; };
+      };
+      postgres-settings = {
+        intervalSecs = 30;
+        timeoutSecs = 5;
+        kind = { type = "postgres_settings"; };
+      };
+      clock = {
+        intervalSecs = 60;
+        timeoutSecs = 5;
+        kind = { type = "clock"; };
+      };
     };
   };
 }

@@ -4,6 +4,7 @@ mod accounts;
 mod follow;
 mod keep;
 mod patroni;
+pub(crate) mod probe;
 mod sql;
 
 use std::net::SocketAddr;

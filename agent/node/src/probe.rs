@@ -13,7 +13,9 @@ use tokio::sync::watch;
 
 use crate::consul::Consul;
 use crate::http;
+use crate::postgres;
 use crate::redis;
+use crate::role::RoleView;
 use crate::root::Root;
 use crate::state::{Answer, Health};
 use crate::systemd;
@@ -25,6 +27,8 @@ pub(crate) struct Asker {
     pub(crate) consul: Consul,
     /// What is known of this node's Redis group, where it is a member of one.
     pub(crate) redis: Option<watch::Receiver<redis::Snapshot>>,
+    /// What the node's database is, where it has one.
+    pub(crate) role: Option<watch::Receiver<RoleView>>,
 }
 
 /// How much of a command's output Consul and people are shown.
@@ -66,6 +70,18 @@ async fn ask(asker: &Asker, kind: &CheckKind) -> Answer {
             Ok(None) => Answer::critical("Consul has no leader"),
             Err(error) => Answer::critical(crate::error::chain(&error)),
         },
+        CheckKind::Clock {} => clock_is_kept(&asker.root),
+        CheckKind::DatabaseRole {} => match &asker.role {
+            Some(role) => role.borrow().answer.clone(),
+            None => Answer::critical("the bundle names no database for this node"),
+        },
+        CheckKind::PostgresData {} => postgres::probe::data(&asker.root),
+        CheckKind::PostgresReplication { lag_warning_bytes } => {
+            postgres::probe::replication(&asker.root, *lag_warning_bytes).await
+        }
+        CheckKind::PostgresSynchronous {} => postgres::probe::synchronous(&asker.root).await,
+        CheckKind::PostgresArchiver {} => postgres::probe::archiver(&asker.root).await,
+        CheckKind::PostgresSettings {} => postgres::probe::settings(&asker.root).await,
     }
 }
 
@@ -183,6 +199,21 @@ fn memory_has_room(warning: u8, critical: u8) -> Answer {
         health: grade(percent, warning, critical),
         output: format!("{percent} % of memory is in use"),
     }
+}
+
+/// systemd-timesyncd leaves this file once it has set the clock (its manual page, "Files").
+const SYNCHRONIZED: &str = "/run/systemd/timesync/synchronized";
+
+fn clock_is_kept(root: &Root) -> Answer {
+    if root.at("/run/systemd/container").exists() {
+        return Answer::passing("the clock is the host's");
+    }
+    if root.at(SYNCHRONIZED).exists() {
+        return Answer::passing("the clock was set by network time");
+    }
+    Answer::warning(
+        "no time server has answered yet: see that the bundle's network reaches one, and the journal of systemd-timesyncd.service",
+    )
 }
 
 /// Used percent, rounded up: full is 100 and never 99.

@@ -26,6 +26,10 @@ impl Answer {
         Self { health: Health::Passing, output: output.into() }
     }
 
+    pub(crate) fn warning(output: impl Into<String>) -> Self {
+        Self { health: Health::Warning, output: output.into() }
+    }
+
     pub(crate) fn critical(output: impl Into<String>) -> Self {
         Self { health: Health::Critical, output: output.into() }
     }

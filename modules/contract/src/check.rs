@@ -86,17 +86,50 @@ pub enum CheckKind {
     },
     /// Does the local Consul agent know a leader? Not a local question: never a gate.
     ConsulLeader {},
+    /// Is this machine's clock kept by network time? A container's is its host's affair.
+    Clock {},
+    /// Is what the node's database is, primary or replica, proven by asking it? Not a local question: the members agree.
+    DatabaseRole {},
+    /// Can PostgreSQL's data be this image's at all: of its major version, and owned by its account?
+    PostgresData {},
+    /// Does a replica follow its primary, and do all replicas follow a primary? Not a local question.
+    PostgresReplication {
+        /// Bytes that a replica may be behind until the answer is warning.
+        lag_warning_bytes: u64,
+    },
+    /// Does a write to the primary reach a synchronous replica, where it must? Not a local question.
+    PostgresSynchronous {},
+    /// Is the write-ahead log archived, where there is a backup? Not a local question: the store is elsewhere.
+    PostgresArchiver {},
+    /// Do all of PostgreSQL's parameters hold, or does one wait for a restart?
+    PostgresSettings {},
 }
 
 impl CheckKind {
     /// Whether the answer depends on this machine alone, so that the check may gate a boot.
     pub fn is_local(&self) -> bool {
-        !matches!(
-            self,
+        match self {
+            Self::Unit { .. }
+            | Self::Http { .. }
+            | Self::Tcp { .. }
+            | Self::Command { .. }
+            | Self::Disk { .. }
+            | Self::Memory { .. }
+            | Self::ConsulAgent {}
+            | Self::RedisPersistence {}
+            | Self::RedisMemory { .. }
+            | Self::PostgresData {} => true,
             Self::ConsulLeader {}
-                | Self::RedisRole {}
-                | Self::RedisReplication {}
-                | Self::RedisSentinel {}
-        )
+            | Self::Clock {}
+            | Self::RedisRole {}
+            | Self::RedisReplication {}
+            | Self::RedisSentinel {}
+            | Self::DatabaseRole {}
+            | Self::PostgresReplication { .. }
+            | Self::PostgresSynchronous {}
+            | Self::PostgresArchiver {}
+            // PostgreSQL starts only once Patroni knows its place among the others.
+            | Self::PostgresSettings {} => false,
+        }
     }
 }

@@ -12,7 +12,8 @@ async fn ask_once(kind: CheckKind) -> Answer {
 
 async fn ask_within(kind: CheckKind, timeout_secs: u64) -> Answer {
     let nowhere = SocketAddr::from(([127, 0, 0, 1], 1));
-    let asker = Asker { root: Root::new("/"), consul: Consul::new(nowhere, None), redis: None };
+    let asker =
+        Asker { root: Root::new("/"), consul: Consul::new(nowhere, None), role: None, redis: None };
     let mut check = fixture::check("c", false, kind);
     check.timeout_secs = timeout_secs;
     probe(&asker, &check).await
@@ -121,4 +122,18 @@ fn full_is_a_hundred_percent_and_never_less() {
 async fn no_consul_is_critical_for_both_questions_about_it() {
     assert_eq!(ask_once(CheckKind::ConsulAgent {}).await.health, Health::Critical);
     assert_eq!(ask_once(CheckKind::ConsulLeader {}).await.health, Health::Critical);
+}
+
+#[test]
+fn a_clock_that_nobody_keeps_is_a_warning_and_a_containers_is_its_hosts() {
+    let directory = tempfile::tempdir().unwrap();
+    let root = Root::new(directory.path());
+    assert_eq!(clock_is_kept(&root).health, Health::Warning);
+    for file in ["run/systemd/timesync/synchronized", "run/systemd/container"] {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join(file);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, "").unwrap();
+        assert_eq!(clock_is_kept(&Root::new(directory.path())).health, Health::Passing);
+    }
 }
