@@ -80,11 +80,6 @@ final: {
       User=postgres
       Group=postgres
       Environment=LANG=C.UTF-8
-      # Patroni's byte code, for its restarts within one boot: the root holds none and cannot be written.
-      RuntimeDirectory=patroni
-      RuntimeDirectoryMode=0700
-      RuntimeDirectoryPreserve=restart
-      Environment=PYTHONPYCACHEPREFIX=/run/patroni
       ExecStart=/usr/bin/patroni /run/ballast/postgres/patroni.yml
       ExecReload=/bin/kill -HUP $MAINPID
       # Told to stop, Patroni stops PostgreSQL itself. When it is gone, nothing of PostgreSQL goes on without it: a primary

@@ -53,7 +53,13 @@ pub fn image(inputs: &Inputs) -> Result<(), AssembleError> {
     let mut tree = merge(&packages)?;
     progress.done("merged");
     let boot = BootParts::take(&tree, &spec)?;
-    let context = Context { spec: &spec, packages: &packages, epoch, agent: &inputs.agent };
+    let context = Context {
+        spec: &spec,
+        packages: &packages,
+        epoch,
+        agent: &inputs.agent,
+        scratch: &inputs.parts,
+    };
     passes::apply(&mut tree, &context, |name| progress.done(&format!("pass: {name}")))?;
 
     let digest = save_erofs(&tree, epoch, &parts("root.erofs"))?;

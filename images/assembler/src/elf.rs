@@ -1,4 +1,5 @@
-//! Reads what we need of ELF objects: a section by name, and a library's own name (System V ABI, gABI 4.1).
+//! Reads what we need of ELF objects: a section by name, a library's own name, and the names of those it asks for (System V
+//! ABI, gABI 4.1).
 //!
 //! Only 64-bit little-endian objects are read; whatever else the bytes are, the answer is none.
 
@@ -16,12 +17,27 @@ pub fn soname(elf: &[u8]) -> Option<String> {
     if u16_at(elf, 0x10)? != SHARED || u16_at(elf, 0x12)? != X86_64 {
         return None;
     }
+    dynamic_names(elf, DT_SONAME)?.into_iter().next()
+}
+
+/// `DT_NEEDED` of a program or a library; none of what is no ELF object.
+pub fn needed(elf: &[u8]) -> Vec<String> {
+    const DT_NEEDED: usize = 1;
+    dynamic_names(elf, DT_NEEDED).unwrap_or_default()
+}
+
+/// The names that entries with this tag of the dynamic section stand for, in their order.
+fn dynamic_names(elf: &[u8], tag: usize) -> Option<Vec<String>> {
     let all: Vec<(Section<'_>, Option<&[u8]>)> = sections(elf)?.collect();
     let (dynamic, table) = all.iter().find(|(section, _)| section.name == b".dynamic")?;
     let strings = all.get(dynamic.link)?.1?;
-    let entry = (*table)?.chunks_exact(16).find(|entry| u64_at(entry, 0) == Some(DT_SONAME))?;
-    let text = strings.get(u64_at(entry, 8)?..)?.split(|byte| *byte == 0).next()?;
-    String::from_utf8(text.to_vec()).ok().filter(|name| !name.is_empty() && !name.contains('/'))
+    let entries = (*table)?.chunks_exact(16).filter(|entry| u64_at(entry, 0) == Some(tag));
+    let name = |entry: &[u8]| {
+        let text = strings.get(u64_at(entry, 8)?..)?.split(|byte| *byte == 0).next()?;
+        let name = String::from_utf8(text.to_vec()).ok()?;
+        (!name.is_empty() && !name.contains('/')).then_some(name)
+    };
+    Some(entries.filter_map(name).collect())
 }
 
 struct Section<'a> {
@@ -75,7 +91,7 @@ mod tests {
         fn no_bytes_make_the_reader_panic(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
             let mut elf = b"\x7fELF\x02\x01".to_vec();
             elf.extend_from_slice(&bytes);
-            let _ = (section(&elf, b".modinfo"), soname(&elf));
+            let _ = (section(&elf, b".modinfo"), soname(&elf), needed(&elf));
         }
     }
 }

@@ -8,7 +8,8 @@ use crate::error::AssembleError;
 
 /// Runs `tool` and returns what it said on standard output.
 ///
-/// The tool sees the search path, the place of the character sets, a fixed time zone and language, and the time its output is to carry.
+/// The tool sees the search path, the place of the character sets, a fixed time zone, language and seed of hashes, and the time
+/// its output is to carry.
 ///
 /// # Errors
 /// That it could not be started, or that it failed, with the end of what it said.
@@ -32,6 +33,7 @@ pub fn run(
         .env("TZ", "UTC")
         .env("SOURCE_DATE_EPOCH", epoch.to_string())
         .env("MTOOLS_SKIP_CHECK", "1")
+        .env("PYTHONHASHSEED", "0")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

@@ -4,6 +4,7 @@
 
 mod accounts;
 mod alternatives;
+mod byte_code;
 mod ca_bundle;
 mod defaults;
 mod dpkg_status;
@@ -37,12 +38,14 @@ pub struct Context<'a> {
     pub epoch: u64,
     /// The agent's program.
     pub agent: &'a Path,
+    /// A directory for what a pass's tool needs while it runs.
+    pub scratch: &'a Path,
 }
 
 type Pass = fn(&mut Tree, &Context<'_>) -> Result<(), AssembleError>;
 
 /// In this order: what the author left out is gone before anything is derived from what is there.
-const LINE: [(&str, Pass); 14] = [
+const LINE: [(&str, Pass); 15] = [
     ("leave out", leave_out::pass),
     ("kernel modules", modules::pass),
     ("spec files", spec_files::pass),
@@ -52,6 +55,7 @@ const LINE: [(&str, Pass); 14] = [
     ("PAM", pam::pass),
     ("CA bundle", ca_bundle::pass),
     ("ld.so cache", ld_cache::pass),
+    ("byte code", byte_code::pass),
     ("dpkg status", dpkg_status::pass),
     ("tmpfiles", tmpfiles::pass),
     ("units", units::pass),

@@ -16,7 +16,7 @@ pub const DEBHELPER: [(&str, &str); 15] = [
     ("dh_installtmpfiles", "pass tmpfiles"),
     ("dh_installudev", "rules are read at boot"),
     ("dh_makeshlibs", "pass ld.so cache"),
-    ("dh_python3", "byte code is a cache that a read-only root does without"),
+    ("dh_python3", "pass byte code"),
 ];
 
 /// Triggers packages are interested in, with what stands for their effect.
