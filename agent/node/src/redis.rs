@@ -41,6 +41,8 @@ struct Group {
     /// The site's authority, which signed every member's certificate.
     ca_pem: String,
     layout: Layout,
+    /// Between two looks at whether a Sentinel should forget somebody, and how long that must have been so.
+    tidy_round: Duration,
 }
 
 /// Whom this member asks.
@@ -89,6 +91,8 @@ pub(crate) struct Watches {
     pub(crate) snapshots: watch::Receiver<Snapshot>,
 }
 
+/// A Sentinel that has forgotten everything has found the others again well within this.
+const TIDY_ROUND: Duration = Duration::from_secs(30);
 /// How long any of the group's servers may take to answer.
 const DEADLINE: Duration = Duration::from_secs(1);
 
@@ -112,6 +116,7 @@ pub(crate) fn start(
         secrets: secrets.clone(),
         ca_pem,
         layout: Layout::default(),
+        tidy_round: TIDY_ROUND,
     })
     .map(|(watches, _)| watches)
 }

@@ -155,6 +155,18 @@ impl Server {
         }
     }
 
+    /// Whom this Sentinel knows of a kind, `REPLICAS` or `SENTINELS`: each with its address, and whether it is down.
+    pub(super) async fn listed(
+        &mut self,
+        kind: &str,
+        group: &str,
+    ) -> Result<Vec<(String, bool)>, Error> {
+        let all: Vec<HashMap<String, String>> = self.ask(&["SENTINEL", kind, group]).await?;
+        let field =
+            |one: &HashMap<String, String>, name: &str| one.get(name).cloned().unwrap_or_default();
+        Ok(all.iter().map(|one| (field(one, "ip"), field(one, "flags").contains("down"))).collect())
+    }
+
     fn senseless(&self, question: &'static str, reason: String) -> Error {
         Error::Text { server: self.name.clone(), question, reason }
     }

@@ -31,8 +31,6 @@ const PEER_PAUSE: Duration = Duration::from_millis(50);
 const FRESH: Duration = Duration::from_secs(5);
 /// How long a node must be called primary and hold nothing before it asks for another.
 const LOST: Duration = Duration::from_secs(3);
-/// Between two looks at whether a Sentinel should forget, and how long that must have been so.
-const TIDY_ROUND: Duration = Duration::from_secs(30);
 /// Between two questions whether a failover could be authorised.
 const QUORUM_ROUND: Duration = Duration::from_secs(2);
 /// Between two steps towards a primary.
@@ -468,7 +466,7 @@ async fn fail_over(group: &Group, snapshot: &Snapshot) -> Result<(), client::Err
 
 /// Has this node's Sentinel forget those that left, when it is its turn.
 async fn tidy_up(group: &Group, snapshot: &Snapshot, memory: &mut Memory, sentinel: &mut Server) {
-    if memory.tidied.elapsed() < TIDY_ROUND {
+    if memory.tidied.elapsed() < group.tidy_round {
         return;
     }
     memory.tidied = Instant::now();
@@ -480,12 +478,27 @@ async fn tidy_up(group: &Group, snapshot: &Snapshot, memory: &mut Memory, sentin
     let mine = tidy::next(&counted) == Some(group.me.name.as_str());
     // Twice in a row: what has just left may still be on its way out, and what has just come on its way in.
     if mine && memory.tidy_next {
-        log::info(
-            "this node's Sentinel knows more replicas or Sentinels than there are members: having it forget them",
-        );
-        if let Err(error) = sentinel.ask::<()>(&["SENTINEL", "RESET", &group.name]).await {
+        if let Err(error) = forget_the_gone(group, sentinel).await {
             log::warn(&chain(&error));
         }
     }
     memory.tidy_next = mine && !memory.tidy_next;
+}
+
+/// Has this node's Sentinel forget everybody and find those again that are there, unless a stranger is.
+async fn forget_the_gone(group: &Group, sentinel: &mut Server) -> Result<(), client::Error> {
+    let mut known = sentinel.listed("REPLICAS", &group.name).await?;
+    known.extend(sentinel.listed("SENTINELS", &group.name).await?);
+    let member = |ip: &str| group.members.iter().any(|m| m.address.to_string() == ip);
+    let strangers = known.iter().filter(|(ip, _)| !member(ip));
+    let there: Vec<&str> = strangers.filter(|(_, down)| !down).map(|(ip, _)| ip.as_str()).collect();
+    if !there.is_empty() {
+        let list = there.join(", ");
+        log::warn(&format!("{list} is no member of the group, and follows it: switch it off"));
+        return Ok(());
+    }
+    log::info(
+        "this node's Sentinel knows more than the members, all of them gone: having it forget them",
+    );
+    sentinel.ask(&["SENTINEL", "RESET", &group.name]).await
 }

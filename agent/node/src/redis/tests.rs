@@ -51,6 +51,24 @@ impl Node {
 
     /// What the boot step does, then systemd, then `ballast-agent run`.
     fn boot(&mut self) {
+        self.write_files();
+        self.start_program("redis.conf", &[]);
+        self.start_program("sentinel.conf", &["--sentinel"]);
+        let Contents { node, secrets, ca_pem, .. } = &self.contents;
+        let group = Group {
+            name: "redis".into(),
+            me: Member { name: node.node.name.clone(), address: node.network.address.addr() },
+            members: node.redis.as_ref().unwrap().members.clone(),
+            timings: node.timings,
+            secrets: secrets.redis.clone().unwrap(),
+            ca_pem: ca_pem.clone(),
+            layout: self.layout(),
+            tidy_round: Duration::from_secs(3),
+        };
+        self.agent = Some(start_group(group).unwrap());
+    }
+
+    fn write_files(&self) {
         let layout = self.layout();
         let root = Root::new("/");
         let kept = Kept::load(&root, &layout).unwrap();
@@ -67,36 +85,21 @@ impl Node {
             crate::root::save(Path::new(&file.path), &file.bytes, file.mode, None).unwrap();
         }
         std::fs::create_dir_all(self.at("home/data")).unwrap();
-        let group = Group {
-            name: "redis".into(),
-            me: Member { name: node.node.name.clone(), address: node.network.address.addr() },
-            members: node.redis.as_ref().unwrap().members.clone(),
-            timings: node.timings,
-            secrets: secrets.redis.clone().unwrap(),
-            ca_pem: ca_pem.clone(),
-            layout,
-        };
-        self.start_programs();
-        self.agent = Some(start_group(group).unwrap());
     }
 
-    fn start_programs(&mut self) {
+    fn start_program(&mut self, configuration: &str, arguments: &[&str]) {
         let redis = std::env::var("BALLAST_REDIS").unwrap();
-        for (configuration, arguments) in
-            [("redis.conf", &[][..]), ("sentinel.conf", &["--sentinel"][..])]
-        {
-            let log = self.at(&format!("{configuration}.log"));
-            let log = std::fs::File::options().create(true).append(true).open(log).unwrap();
-            let child = Command::new(&redis)
-                .arg(self.at("home").join(configuration))
-                .args(arguments)
-                .stdin(Stdio::null())
-                .stdout(log)
-                .stderr(Stdio::null())
-                .spawn()
-                .unwrap();
-            self.programs.push(child);
-        }
+        let log = self.at(&format!("{configuration}.log"));
+        let log = std::fs::File::options().create(true).append(true).open(log).unwrap();
+        let child = Command::new(&redis)
+            .arg(self.at("home").join(configuration))
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stdout(log)
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        self.programs.push(child);
     }
 
     fn signal(&self, signal: nix::sys::signal::Signal) {
@@ -199,6 +202,10 @@ async fn write(node: &Node, key: &str, value: &str) {
 }
 
 async fn reads(nodes: &[Node; 3], key: &str, value: &str) {
+    reads_from(nodes, key, value).await;
+}
+
+async fn reads_from(nodes: &[Node], key: &str, value: &str) {
     for node in nodes {
         let get = async || node.ask(&["GET", key]).await;
         eventually("the value is there", get, |got| got.as_deref() == Ok(value)).await.unwrap();
@@ -286,6 +293,80 @@ async fn a_replica_that_lost_its_disk_comes_back_and_leaves_nobody_to_forget() {
     nodes[2].boot();
     assert_eq!(become_whole(&nodes).await, 0);
     reads(&nodes, "key", "kept").await;
+    all_is_well(&nodes).await;
+}
+
+/// The newest file of a node's append-only log.
+fn log_of(node: &Node) -> PathBuf {
+    let directory = std::fs::read_dir(node.at("home/data/appendonlydir")).unwrap();
+    let mut files: Vec<PathBuf> = directory.map(|entry| entry.unwrap().path()).collect();
+    files.retain(|path| path.to_string_lossy().ends_with(".incr.aof"));
+    files.sort();
+    files.pop().unwrap()
+}
+
+#[tokio::test]
+#[ignore = "needs BALLAST_REDIS, the path of redis-server 8"]
+async fn a_log_whose_end_is_torn_is_loaded_up_to_there() {
+    let mut nodes = three();
+    nodes.iter_mut().for_each(Node::boot);
+    become_whole(&nodes).await;
+    write(&nodes[0], "first", "kept").await;
+    write(&nodes[0], "last", "torn").await;
+    all_is_well(&nodes).await;
+    nodes.iter_mut().for_each(Node::kill);
+    let log = std::fs::File::options().write(true).open(log_of(&nodes[0])).unwrap();
+    log.set_len(log.metadata().unwrap().len() - 3).unwrap();
+    nodes.iter_mut().for_each(Node::boot);
+    become_whole(&nodes).await;
+    reads(&nodes, "first", "kept").await;
+    let said = std::fs::read_to_string(nodes[0].at("redis.conf.log")).unwrap();
+    assert!(said.contains("Truncating the AOF"), "the journal says where it was torn");
+    all_is_well(&nodes).await;
+}
+
+#[tokio::test]
+#[ignore = "needs BALLAST_REDIS, the path of redis-server 8"]
+async fn a_primary_whose_log_is_damaged_is_replaced_and_touches_nothing() {
+    let mut nodes = three();
+    nodes.iter_mut().for_each(Node::boot);
+    become_whole(&nodes).await;
+    for n in 0..20 {
+        write(&nodes[0], &format!("key{n}"), "kept").await;
+    }
+    all_is_well(&nodes).await;
+    nodes[0].kill();
+    let path = log_of(&nodes[0]);
+    let mut damaged = std::fs::read(&path).unwrap();
+    let middle = damaged.len() / 2;
+    damaged[middle..middle + 8].fill(b'#');
+    std::fs::write(&path, &damaged).unwrap();
+    nodes[0].boot();
+    let others = async || [nodes[1].role(), nodes[2].role()];
+    let one_leads = |roles: &[String; 2]| roles.iter().any(|role| role == PRIMARY);
+    eventually("another is primary", others, one_leads).await;
+    let critical = |answers: &[Answer; 5]| answers[3].health == Health::Critical;
+    let answers = eventually("it is critical", async || nodes[0].checks(), critical).await;
+    assert!(answers[3].output.contains("journalctl -u redis"), "{}", answers[3].output);
+    assert_eq!(std::fs::read(&path).unwrap(), damaged, "no data is touched");
+    reads_from(&nodes[1..], "key3", "kept").await;
+}
+
+#[tokio::test]
+#[ignore = "needs BALLAST_REDIS, the path of redis-server 8"]
+async fn a_stranger_that_followed_and_is_gone_is_forgotten_by_all() {
+    let site = fixture::Site::on_loopback();
+    let mut nodes = ["n4", "n5", "n6"].map(|name| Node::new(&site, name));
+    nodes.iter_mut().for_each(Node::boot);
+    become_whole(&nodes).await;
+    all_is_well(&nodes).await;
+    // It follows the first member, as a node does that was a member once.
+    let mut stranger = Node::new(&site, "n7");
+    stranger.write_files();
+    stranger.start_program("redis.conf", &[]);
+    let known = |answers: &[Answer; 5]| answers[2].output.contains("knows 3 replicas");
+    eventually("it is known", async || nodes[0].checks(), known).await;
+    stranger.kill();
     all_is_well(&nodes).await;
 }
 
