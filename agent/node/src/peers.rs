@@ -136,6 +136,7 @@ fn hold_memory() {
     let on_fault = MlockAllFlags::from_bits_retain(MCL_ONFAULT);
     let all = MlockAllFlags::MCL_CURRENT | MlockAllFlags::MCL_FUTURE | on_fault;
     if let Err(error) = mlockall(all) {
-        log::warn(&format!("the agent's memory is not held: {error}"));
+        // A container may not.
+        log::info(&format!("the agent's memory is not held: {error}"));
     }
 }

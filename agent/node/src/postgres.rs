@@ -6,6 +6,7 @@ mod keep;
 mod patroni;
 pub(crate) mod probe;
 mod sql;
+mod wake;
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -58,6 +59,12 @@ pub(crate) fn start(
     let (leader, leaders) = watch::channel(None);
     let consul = Consul::new(consul, Some(secrets.patroni_token.clone()));
     tokio::spawn(follow::follow_leader(consul, postgres.cluster.clone(), leader));
+    tokio::spawn(wake::wake_patroni(
+        patroni.clone(),
+        node.node.name.clone(),
+        node.timings.ttl_secs,
+        leaders.clone(),
+    ));
     tokio::spawn(follow::follow_role(follower, leaders, publish));
     tokio::spawn(keep::keep(patroni, Sql::new(root), wanted, roles.clone()));
     Ok(roles)

@@ -58,6 +58,11 @@ impl Votes {
         self.unbroken = true;
     }
 
+    /// A vote was taken back, which the next reading will show.
+    pub(crate) fn withdraw(&mut self, suspect: &str, observer: &str) {
+        self.known.remove(&(suspect.to_owned(), observer.to_owned()));
+    }
+
     /// Reading failed: changes may have gone by unseen.
     pub(crate) fn lost(&mut self) {
         self.unbroken = false;

@@ -33,6 +33,8 @@ const RETRY: Duration = Duration::from_millis(500);
 const BREATH: Duration = Duration::from_millis(5);
 /// Where a Consul server listens for the others.
 const CONSUL_SERVER: u16 = 8300;
+/// Between two questions to the Patroni of a member that is suspect already: each leaves it a connection to end later.
+const PATRONI_AGAIN: Duration = Duration::from_secs(2);
 /// Looks whose answers are still waited for.
 const LOOKS: u64 = 256;
 
@@ -265,7 +267,12 @@ impl State {
             Action::AskPatroni(name) => {
                 let member = self.members.iter().find(|member| member.name == *name);
                 if let Some(member) = member.filter(|_| self.asking_patroni.insert(name.clone())) {
-                    tokio::spawn(ask_patroni(observer.clone(), member.clone(), report.clone()));
+                    let is_suspect = self.suspects.contains(name);
+                    let interval = observer.rules.patience.interval;
+                    // One that refuses is asked again, and not without end.
+                    let pause = if is_suspect { PATRONI_AGAIN } else { interval / 2 };
+                    let (observer, report) = (observer.clone(), report.clone());
+                    tokio::spawn(ask_patroni(observer, member.clone(), pause, report));
                 }
             }
             Action::AskServers => {
@@ -315,7 +322,13 @@ impl State {
 }
 
 /// Asks a member's Patroni whether it lives. Any answer is a sign of life, also one that says it is not well.
-async fn ask_patroni(observer: Observer, member: Member, report: mpsc::Sender<Event>) {
+/// Who gets none pauses before it is asked again.
+async fn ask_patroni(
+    observer: Observer,
+    member: Member,
+    pause: Duration,
+    report: mpsc::Sender<Event>,
+) {
     let deadline = observer.rules.patience.limit();
     let address = SocketAddr::new(member.address, PATRONI_PORT);
     let asked = match Request::get("/liveness").body(Full::default()) {
@@ -328,8 +341,7 @@ async fn ask_patroni(observer: Observer, member: Member, report: mpsc::Sender<Ev
     let event = if asked {
         Event::PatroniAnswered(member.name)
     } else {
-        // One that refuses is asked again, and not without end.
-        sleep(observer.rules.patience.interval / 2).await;
+        sleep(pause).await;
         Event::PatroniSilent(member.name)
     };
     let _ = report.send(event).await;

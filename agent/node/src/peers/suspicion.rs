@@ -37,6 +37,8 @@ pub(crate) struct Suspicion {
     asked_patroni: Option<Moment>,
     /// Since when there has been no doubt.
     well_since: Option<Moment>,
+    /// Whether it was given up since the last sign of life.
+    given_up: bool,
 }
 
 impl Suspicion {
@@ -60,12 +62,18 @@ impl Suspicion {
         self.heard = Some(now);
         self.unanswered = None;
         self.asked_patroni = None;
+        self.given_up = false;
         self.well_since.get_or_insert(now);
     }
 
-    /// Nothing that was known counts any more.
-    pub(crate) fn forget(&mut self) {
-        *self = Self::default();
+    /// The member was given up: should it lead again, it is alive, and nobody has an opinion of it until it was heard.
+    pub(crate) fn given_up(&mut self) {
+        self.given_up = true;
+    }
+
+    /// Whether there is reason to give it up, and it was not done already.
+    pub(crate) fn is_to_be_given_up(&self, patience: Patience, now: Moment) -> bool {
+        !self.given_up && self.is_suspect(patience, now)
     }
 
     /// When nothing has been heard since, if looks have gone unanswered.
@@ -148,6 +156,21 @@ mod tests {
         member.looked(at(5_200));
         member.asked_patroni(at(5_200));
         assert!(!member.is_suspect(PATIENCE, at(5_300)));
+    }
+
+    #[test]
+    fn a_member_is_given_up_once_and_again_only_after_it_was_heard() {
+        let mut member = silent_until(600);
+        assert!(member.is_to_be_given_up(PATIENCE, at(700)));
+        member.given_up();
+        assert!(member.is_suspect(PATIENCE, at(700)));
+        assert!(!member.is_to_be_given_up(PATIENCE, at(60_000)));
+        member.heard(at(60_001));
+        for now in (60_100..=60_600).step_by(100) {
+            member.looked(at(now));
+            member.asked_patroni(at(now));
+        }
+        assert!(member.is_to_be_given_up(PATIENCE, at(60_700)));
     }
 
     #[test]

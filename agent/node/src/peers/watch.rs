@@ -142,9 +142,8 @@ impl Watch {
     /// Consul said who leads.
     pub(crate) fn led_by(&mut self, leader: Option<Leader>) {
         let given_up = self.agreed.take_if(|(on, _)| Some(&*on) != leader.as_ref());
-        // Should it take the key again, it is alive: nobody has an opinion of it until it was heard.
         if let Some(of) = given_up.and_then(|(on, _)| self.members.get_mut(&on.member)) {
-            of.forget();
+            of.given_up();
         }
         self.leader = leader;
     }
@@ -187,6 +186,7 @@ impl Watch {
                 busy.voting = false;
                 if well {
                     self.mine.take_if(|mine| mine.suspect == *suspect);
+                    self.votes.withdraw(suspect, &self.rules.this);
                 } else {
                     busy.vote_after = again;
                 }
@@ -260,7 +260,7 @@ impl Watch {
         let reached = |heard: &&Option<Moment>| heard.is_some_and(|heard| heard >= since);
         let servers = self.servers.values().filter(reached).count();
         let is_connected = is_majority(1 + members + servers, self.rules.observers.len());
-        (of.is_suspect(self.rules.patience, now) && is_connected).then(|| leader.clone())
+        (of.is_to_be_given_up(self.rules.patience, now) && is_connected).then(|| leader.clone())
     }
 
     /// Whether a majority of all observers, this one among them, is against the leader by now.
@@ -351,7 +351,7 @@ impl Watch {
         match &self.leader {
             Some(leader) if leader.member == member => {
                 let agreed = self.agreed.as_ref().is_some_and(|(on, _)| on.member == member);
-                agreed || of.is_suspect(self.rules.patience, now)
+                agreed || of.is_to_be_given_up(self.rules.patience, now)
             }
             Some(_) => {
                 let held = now.saturating_sub(set) >= self.rules.hold;

@@ -216,6 +216,8 @@ fn parameters(postgres: &Postgres, machine: &Machine) -> Value {
         ("tcp_keepalives_interval", "5".to_owned()),
         ("tcp_keepalives_count", "3".to_owned()),
         ("tcp_user_timeout", "20000".to_owned()),
+        // A replica whose stream broke looks for the new primary at once, and not after five seconds.
+        ("wal_retrieve_retry_interval", "500ms".to_owned()),
         // To the journal, which knows the time.
         ("logging_collector", "off".to_owned()),
         ("log_destination", "stderr".to_owned()),
