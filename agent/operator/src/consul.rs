@@ -2,23 +2,19 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use ureq::Agent;
-use ureq::tls::{Certificate, ClientCert, PrivateKey, RootCerts, TlsConfig, TlsProvider};
 
 use crate::authority::Identity;
+use crate::https::{self, Silence};
 
 /// The port of the HTTPS API on every Consul server.
 const PORT: u16 = 8501;
 /// The longest answer that is read: the checks of some ten thousand nodes.
 const MAX_ANSWER_BYTES: u64 = 64 << 20;
-
-/// Why there is no answer: a few words for a table, for silence is data here and no error.
-pub type Silence = String;
 
 /// A client for every server of a site.
 pub struct Client {
@@ -79,25 +75,7 @@ impl Client {
         token: String,
         timeout: Duration,
     ) -> Result<Self, ureq::Error> {
-        let ca = Certificate::from_pem(ca_pem.as_bytes())?;
-        let certificate = Certificate::from_pem(operator.cert_pem.as_bytes())?;
-        let key = PrivateKey::from_pem(operator.key_pem.as_bytes())?;
-        let tls = TlsConfig::builder()
-            .provider(TlsProvider::Rustls)
-            .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::ring::default_provider()))
-            .root_certs(RootCerts::new_with_certs(&[ca]))
-            .client_cert(Some(ClientCert::new_with_certs(&[certificate], key)))
-            .build();
-        let agent = Agent::config_builder()
-            .tls_config(tls)
-            .https_only(true)
-            // A site's servers are asked directly, whatever the environment says of proxies.
-            .proxy(None)
-            .max_redirects(0)
-            .timeout_global(Some(timeout))
-            .build()
-            .new_agent();
-        Ok(Self { agent, token })
+        Ok(Self { agent: https::agent(operator, ca_pem, timeout)?, token })
     }
 
     /// The address of the leader, as a server knows it.
@@ -134,9 +112,6 @@ impl Client {
 fn reason(error: &ureq::Error) -> Silence {
     match error {
         ureq::Error::StatusCode(403) => "the operator's token is refused".to_owned(),
-        ureq::Error::StatusCode(code) => format!("answered with status {code}"),
-        ureq::Error::Timeout(_) => "no answer in time".to_owned(),
-        ureq::Error::Io(error) => error.to_string(),
-        other => other.to_string(),
+        other => https::reason(other),
     }
 }

@@ -30,6 +30,18 @@ pub enum Error {
     Credentials { path: PathBuf },
     #[error("there is no secret {name:?}")]
     UnknownSecret { name: String, known: String },
+    #[error("{reason}")]
+    Unsafe { reason: String, hint: String },
+    #[error("{node} is not a member of {cluster}")]
+    NoMember { node: String, cluster: String, known: String },
+    #[error("the site has no nodes of role {role:?}")]
+    NoRole { role: &'static str },
+    #[error("no member of {cluster} answers: {reasons}")]
+    Silent { cluster: String, reasons: String },
+    #[error("{node} refuses: {reason}")]
+    Patroni { node: String, reason: String },
+    #[error("nothing was done")]
+    Unconfirmed { asked: bool },
     #[error("the site's authority expires at {at}, too soon to issue certificates")]
     AuthorityExpires { at: String },
     #[error("getting random bytes from the operating system")]
@@ -68,11 +80,16 @@ impl Error {
                 "run `ballast bundle` first; a site without databases has no passwords"
             }
             Self::UnknownSecret { known, .. } => known,
+            Self::Unsafe { hint, .. } => hint,
+            Self::NoMember { known, .. } => known,
+            Self::Unconfirmed { asked: false } => "give --yes to go on without being asked",
+            Self::Silent { .. } => "`ballast status` shows which nodes Consul knows",
             Self::AuthorityExpires { .. } => {
                 "start a new state folder and give every node a bundle made with it"
             }
             Self::Bundle { source, .. } => source.hint(),
             Self::Io { .. } | Self::Random(_) | Self::Certificate { .. } => return None,
+            Self::Patroni { .. } | Self::NoRole { .. } | Self::Unconfirmed { .. } => return None,
         })
     }
 
@@ -82,6 +99,7 @@ impl Error {
             Self::Cluster(_) | Self::LoadCluster { .. } | Self::Exists { .. } => 2,
             Self::OtherSite { .. } | Self::NoState { .. } => 2,
             Self::Credentials { .. } | Self::UnknownSecret { .. } => 2,
+            Self::NoMember { .. } | Self::NoRole { .. } | Self::Unconfirmed { asked: false } => 2,
             _ => 1,
         }
     }

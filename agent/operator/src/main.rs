@@ -9,7 +9,10 @@ mod connect;
 mod consul;
 mod disk;
 mod error;
+mod https;
 mod init;
+mod operations;
+mod patroni;
 mod report;
 mod secret;
 mod state;
@@ -20,11 +23,13 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::{Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use crate::error::Error;
+use crate::operations::Wish;
+use crate::patroni::Patroni;
 use crate::state::State;
 
 /// Describe a site once, and give every machine its bundle.
@@ -110,6 +115,34 @@ enum Command {
         #[arg(long, value_name = "DIR")]
         state: Option<PathBuf>,
     },
+    /// Make another node the primary of a database, without losing a write
+    ///
+    /// Shows what will happen and asks first. Refused where no replica has every acknowledged write.
+    Switchover {
+        /// Which database
+        database: Database,
+        /// The node that shall be the primary [default: the replica that is nearest]
+        #[arg(long, value_name = "NODE")]
+        to: Option<String>,
+        #[command(flatten)]
+        site: Running,
+    },
+    /// Remove the data of a PostgreSQL replica, and copy it anew from the primary
+    ///
+    /// Shows what will happen and asks first. Refused for the primary, and for the last replica that follows it.
+    Reinit {
+        /// The node
+        node: String,
+        #[command(flatten)]
+        site: Running,
+    },
+    /// Keep the PostgreSQL cluster from choosing another primary by itself, or let it again
+    Maintenance {
+        /// `on` or `off`
+        maintenance: OnOrOff,
+        #[command(flatten)]
+        site: Running,
+    },
     /// Ask the site's Consul servers how every node is; exit with 1 unless all are passing
     ///
     /// Shows its health, whether it is primary or replica and how far behind, how it is counted (SYNC), whether the
@@ -132,6 +165,33 @@ enum Command {
         #[arg(long, value_name = "SECONDS", default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=600))]
         timeout: u64,
     },
+}
+
+/// A database whose primary can be changed.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Database {
+    Postgres,
+}
+
+/// A switch.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum OnOrOff {
+    On,
+    Off,
+}
+
+/// A running site.
+#[derive(Args)]
+struct Running {
+    /// The cluster file
+    #[arg(default_value = "cluster.toml")]
+    cluster: PathBuf,
+    /// The state folder [default: `state` beside the cluster file]
+    #[arg(long, value_name = "DIR")]
+    state: Option<PathBuf>,
+    /// Go on without being asked
+    #[arg(long)]
+    yes: bool,
 }
 
 fn main() -> ExitCode {
@@ -186,6 +246,13 @@ fn run(cli: Cli) -> Result<Outcome, Error> {
                 connections.to_string()
             })
         }
+        Command::Switchover { database: Database::Postgres, to, site } => {
+            operate(&Wish::Switchover { to }, site)
+        }
+        Command::Reinit { node, site } => operate(&Wish::Reinit { node }, site),
+        Command::Maintenance { maintenance, site } => {
+            operate(&Wish::Maintenance { on: maintenance == OnOrOff::On }, site)
+        }
         Command::Secret { name, cluster: path, state } => {
             let cluster = cluster::load_cluster(&path)?;
             let folder = state.unwrap_or_else(|| beside(&path, "state"));
@@ -206,6 +273,22 @@ fn run(cli: Cli) -> Result<Outcome, Error> {
             Ok(Outcome { text, done: status.passing })
         }
     }
+}
+
+/// Asks something of the site's PostgreSQL cluster.
+fn operate(wish: &Wish, site: Running) -> Result<Outcome, Error> {
+    let cluster = cluster::load_cluster(&site.cluster)?;
+    let folder = site.state.unwrap_or_else(|| beside(&site.cluster, "state"));
+    let state = State::open_existing(&folder)?;
+    state.load_site(&cluster.site)?;
+    let Some(postgres) = &cluster.postgres else {
+        return Err(Error::NoRole { role: cluster::POSTGRES });
+    };
+    let (operator, ca_pem) = state.load_operator()?;
+    let patroni = Patroni::new(&operator, &ca_pem, state.load_password("postgres.api")?, postgres)
+        .map_err(|_| Error::Damaged { path: folder })?;
+    let text = operations::carry_out(wish, postgres, &patroni, site.yes)?;
+    Ok(Outcome { text, done: true })
 }
 
 /// A folder beside a file.

@@ -14,8 +14,9 @@ use ballast_contract::NODE_CHECK;
 use serde::Serialize;
 
 use crate::cluster::Cluster;
-use crate::consul::{Check, Client, Instance, Member, Silence};
+use crate::consul::{Check, Client, Instance, Member};
 use crate::error::Error;
+use crate::https::Silence;
 use crate::state::State;
 
 /// The tag of a database's node that takes writes.

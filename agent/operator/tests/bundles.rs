@@ -652,3 +652,23 @@ fn clients_from_outside_are_known_to_every_node() {
     let clients: Vec<_> = clients.iter().map(ToString::to_string).collect();
     assert_eq!(clients, ["10.0.0.0/24", "10.8.0.0/16"]);
 }
+
+#[test]
+fn nothing_is_asked_of_a_site_without_being_confirmed_or_possible() {
+    let site = Site::of("databases.toml");
+    // Nobody but this machine is asked.
+    site.replace("\"10.", "\"127.");
+    assert_eq!(site.run(&["switchover", "postgres", "--yes"]).0, 2, "there is no state yet");
+    site.bundle(&[]);
+    let before = site.files();
+    for command in [["switchover", "postgres"], ["reinit", "postgres-2"], ["maintenance", "on"]] {
+        let (code, text) = site.run(&command);
+        assert_eq!(code, 1, "{text}");
+        assert!(text.starts_with("no member of postgres answers: postgres-1: "), "{text}");
+    }
+    assert_eq!(changed(&before, &site.files()), [""; 0]);
+    let none = Site::of("good.toml");
+    none.bundle(&[]);
+    let (code, text) = none.run(&["maintenance", "off"]);
+    assert_eq!((code, text.as_str()), (2, "the site has no nodes of role \"postgres\"\n"));
+}
