@@ -40,8 +40,7 @@ final: {
     d /var/spool/pgbackrest 0750 postgres postgres -
   '';
 
-  # A machine without a watchdog of its own gets the kernel's; Patroni holds it, and not systemd.
-  files."/usr/lib/modules-load.d/ballast-postgres.conf".text = "softdog\n";
+  # Patroni holds the watchdog, and not systemd.
   files."/usr/lib/udev/rules.d/60-ballast-postgres.rules".text = ''
     KERNEL=="watchdog", SUBSYSTEM=="misc", OWNER="postgres", GROUP="postgres", MODE="0600"
   '';
@@ -60,6 +59,29 @@ final: {
     "/usr/bin/psql" = "../lib/postgresql/17/bin/psql";
   };
 
+  units."ballast-watchdog.service" = {
+    enable = true;
+    text = ''
+      [Unit]
+      Description=The kernel's own watchdog, where the machine has none
+      After=systemd-udev-trigger.service
+      Before=patroni.service
+      # A container cannot load modules.
+      ConditionVirtualization=!container
+
+      [Service]
+      Type=oneshot
+      RemainAfterExit=yes
+      # The first driver is the one behind /dev/watchdog: the machine's own gets its time to be found.
+      ExecCondition=-/usr/bin/udevadm settle --timeout=20
+      ExecCondition=/usr/bin/test ! -e /dev/watchdog
+      ExecStart=/usr/sbin/modprobe softdog
+
+      [Install]
+      WantedBy=multi-user.target
+    '';
+  };
+
   units."patroni.service" = {
     enable = true;
     text = ''
@@ -68,7 +90,7 @@ final: {
       # After Consul so that it stops first: its leader key must be released through an agent that still runs. Nothing
       # more than an order, so that a restart of the agent costs nothing.
       # After the agent for the same reason: it sees the role go, and takes the node out of DNS.
-      After=ballast-boot.service consul.service ballast.service systemd-modules-load.service
+      After=ballast-boot.service consul.service ballast.service
       RequiresMountsFor=/var/lib/postgresql
       # No bundle, no PostgreSQL.
       ConditionPathExists=/run/ballast/postgres/patroni.yml
