@@ -33,6 +33,17 @@ pub(super) enum Error {
     Text { server: String, question: &'static str, reason: String },
 }
 
+impl Error {
+    /// Whether there was no answer in time, rather than none to be had.
+    pub(super) fn is_silence(&self) -> bool {
+        match self {
+            Self::Deadline { .. } => true,
+            Self::Connect { source, .. } | Self::Ask { source, .. } => source.is_timeout(),
+            Self::Text { .. } => false,
+        }
+    }
+}
+
 /// One Redis or Sentinel.
 pub(super) struct Server {
     /// For people: `Redis of n4`.

@@ -47,6 +47,8 @@ struct Memory {
     /// Whether Redis was a primary when it was last heard.
     was_primary: Option<bool>,
     promoted_at: Option<u64>,
+    /// What this node was proven to be last, and when.
+    proven: Option<(Verdict, Instant)>,
     quorum: Result<(), String>,
     quorum_asked: Option<Instant>,
     stepped: Option<Instant>,
@@ -87,6 +89,7 @@ pub(super) async fn follow(
         is_primary: false,
         was_primary: None,
         promoted_at: None,
+        proven: None,
         quorum: Err("not asked yet".to_owned()),
         quorum_asked: None,
         stepped: None,
@@ -104,6 +107,7 @@ pub(super) async fn follow(
             ask_peers();
         }
         let (info, named) = tokio::join!(redis.info(), sentinel.named(&group.name));
+        let silent = info.as_ref().is_err_and(client::Error::is_silence);
         let (info, named) = (or_text(info), or_text(named));
         let is_primary = info.as_ref().is_ok_and(Info::is_primary);
         if is_primary && !memory.is_primary {
@@ -128,7 +132,7 @@ pub(super) async fn follow(
             patience: Duration::from_secs(group.timings.min_replicas_max_lag_secs.into()),
         };
         memory.notice_promotion(&snapshot);
-        snapshot.verdict = memory.verdict(&group, &snapshot);
+        snapshot.verdict = memory.verdict(&group, &snapshot, silent);
         if memory.stepped.is_none_or(|at| at.elapsed() > STEP_PAUSE) {
             memory.stepped = Some(Instant::now());
             take_step(&group, &snapshot, &mut memory, (&mut redis, &mut sentinel)).await;
@@ -227,17 +231,28 @@ impl Memory {
         self.was_primary = Some(is_primary);
     }
 
-    fn verdict(&mut self, group: &Group, snapshot: &Snapshot) -> Verdict {
+    /// What was proven last, while a Sentinel would bear the silence too, and as long as none knows better.
+    fn still(&self, group: &Group, snapshot: &Snapshot) -> Option<Verdict> {
+        let patience = Duration::from_millis(group.timings.sentinel_down_after_ms.into());
+        let (verdict, at) = self.proven.as_ref()?;
+        let called = snapshot.newest()?.address == group.me.address;
+        let holds = called == (*verdict == Verdict::Primary);
+        (holds && at.elapsed() < patience).then(|| verdict.clone())
+    }
+
+    fn verdict(&mut self, group: &Group, snapshot: &Snapshot, silent: bool) -> Verdict {
         let info = match &snapshot.redis {
             Ok(info) => info,
-            Err(why) => return Verdict::Unsure(why.clone()),
+            Err(why) => {
+                let still = self.still(group, snapshot).filter(|_| silent);
+                return still.unwrap_or_else(|| Verdict::Unsure(why.clone()));
+            }
         };
         // Only a promotion that is seen to happen needn't wait for all: the host that died would be asked in vain.
         let asked = snapshot.peers.iter().all(|peer| peer.asked >= self.since);
         if info.is_primary() && self.promoted_at.is_none() && !asked {
-            return Verdict::Unsure(
-                "asking the other members whether it still is the primary".to_owned(),
-            );
+            let why = "asking the other members whether it still is the primary";
+            return self.still(group, snapshot).unwrap_or_else(|| Verdict::Unsure(why.to_owned()));
         }
         let fresh = |peer: &&Peer| peer.asked >= self.since && peer.asked.elapsed() < FRESH;
         let peers = snapshot.peers.iter().filter(fresh).map(|peer| &peer.sentinel);
@@ -258,6 +273,8 @@ impl Memory {
             // From here on an older epoch is no promotion that is about to be published.
             self.promoted_at = None;
         }
+        let known = matches!(verdict, Verdict::Primary | Verdict::Replica);
+        self.proven = known.then(|| (verdict.clone(), Instant::now()));
         verdict
     }
 }
