@@ -2,13 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
-use std::time::Duration;
 
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use ureq::Agent;
 
-use crate::authority::Identity;
 use crate::https::{self, Silence};
 
 /// The port of the HTTPS API on every Consul server.
@@ -68,14 +66,9 @@ pub struct Instance {
 }
 
 impl Client {
-    /// A client that shows the operator's certificate and trusts the site's authority alone.
-    pub fn new(
-        operator: &Identity,
-        ca_pem: &str,
-        token: String,
-        timeout: Duration,
-    ) -> Result<Self, ureq::Error> {
-        Ok(Self { agent: https::agent(operator, ca_pem, timeout)?, token })
+    /// A client that asks by this agent, with a token.
+    pub fn new(agent: Agent, token: String) -> Self {
+        Self { agent, token }
     }
 
     /// The address of the leader, as a server knows it.

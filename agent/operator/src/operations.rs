@@ -6,6 +6,7 @@
 mod tests;
 
 use std::io::{BufRead, IsTerminal, Write};
+use std::time::Instant;
 
 use ballast_bundle::Postgres;
 use ballast_contract::Durability;
@@ -204,12 +205,17 @@ pub fn carry_out(
             if !yes {
                 confirm(&says)?;
             }
+            let start = Instant::now();
             let answer = patroni.ask(&node, method, path, &body)?;
             Ok(match wish {
                 // Patroni answers with its whole configuration.
                 Wish::Maintenance { on: true } => "maintenance is on\n".to_owned(),
                 Wish::Maintenance { on: false } => "maintenance is off\n".to_owned(),
-                _ => format!("{node}: {}\n", answer.trim_end()),
+                _ => format!(
+                    "{node} after {:.1} s: {}\n",
+                    start.elapsed().as_secs_f64(),
+                    answer.trim_end()
+                ),
             })
         }
     }

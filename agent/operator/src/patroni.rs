@@ -3,6 +3,7 @@
 //! Specification: Patroni 4.0, "Patroni REST API".
 
 use std::net::SocketAddr;
+use std::thread;
 use std::time::Duration;
 
 use base64::prelude::{BASE64_STANDARD, Engine};
@@ -14,7 +15,7 @@ use ballast_bundle::{Member as Address, Postgres};
 
 use crate::authority::Identity;
 use crate::error::Error;
-use crate::https;
+use crate::https::{self, Silence};
 
 /// Where Patroni listens on every member.
 const PORT: u16 = 8008;
@@ -63,6 +64,13 @@ fn number_or_none<'de, D: Deserializer<'de>>(from: D) -> Result<Option<u64>, D::
     Ok(Value::deserialize(from)?.as_u64())
 }
 
+impl View {
+    /// A member by its name.
+    pub fn member(&self, name: &str) -> Option<&Member> {
+        self.members.iter().find(|m| m.name == name)
+    }
+}
+
 impl<'a> Patroni<'a> {
     /// A client that shows the operator's certificate, and knows the password of Patroni's interface.
     pub fn new(
@@ -76,25 +84,10 @@ impl<'a> Patroni<'a> {
 
     /// The cluster, from the first member that answers.
     pub fn look(&self) -> Result<View, Error> {
-        let mut silences = Vec::new();
-        for member in &self.postgres.members {
-            let answer = self.agent.get(url(member, "cluster"));
-            let answer = answer.config().timeout_global(Some(LOOK)).build().call();
-            let view = answer
-                .and_then(|mut answer| {
-                    answer.body_mut().with_config().limit(MAX_ANSWER_BYTES).read_to_vec()
-                })
-                .map_err(|error| https::reason(&error))
-                .and_then(|body| {
-                    serde_json::from_slice(&body)
-                        .map_err(|_| "did not answer as Patroni does".to_owned())
-                });
-            match view {
-                Ok(view) => return Ok(view),
-                Err(silence) => silences.push(format!("{}: {silence}", member.name)),
-            }
-        }
-        Err(Error::Silent { cluster: self.postgres.cluster.clone(), reasons: silences.join("; ") })
+        look(&self.agent, &self.postgres.members, LOOK).map_err(|silences| Error::Silent {
+            cluster: self.postgres.cluster.clone(),
+            reasons: silences.join("; "),
+        })
     }
 
     /// Asks a member to change something, and returns what it answers; what it refuses is an error with its own words.
@@ -116,6 +109,38 @@ impl<'a> Patroni<'a> {
         let text = text.map_err(|error| refused(https::reason(&error)))?;
         if answer.status().is_success() { Ok(text) } else { Err(refused(text)) }
     }
+}
+
+/// The cluster, from the first of its members that answers; else why each of them does not.
+pub fn look(agent: &Agent, members: &[Address], timeout: Duration) -> Result<View, Vec<Silence>> {
+    let ask = |member: &Address| -> Result<View, Silence> {
+        let request = agent.get(url(member, "cluster"));
+        let answer = request.config().timeout_global(Some(timeout)).build().call();
+        let mut answer = answer.map_err(|error| https::reason(&error))?;
+        let body = answer.body_mut().with_config().limit(MAX_ANSWER_BYTES).read_to_vec();
+        let body = body.map_err(|error| https::reason(&error))?;
+        serde_json::from_slice(&body).map_err(|_| "did not answer as Patroni does".to_owned())
+    };
+    // All at once: silent members cost one time-out, and not one after another.
+    let answers = thread::scope(|scope| {
+        let asked: Vec<_> = members.iter().map(|m| (m, scope.spawn(|| ask(m)))).collect();
+        let silence = || Err("was not asked".to_owned());
+        asked
+            .into_iter()
+            .map(|(m, answer)| {
+                let answer = answer.join().unwrap_or_else(|_| silence());
+                answer.map_err(|silence| format!("{}: {silence}", m.name))
+            })
+            .collect::<Vec<_>>()
+    });
+    let mut silences = Vec::new();
+    for answer in answers {
+        match answer {
+            Ok(view) => return Ok(view),
+            Err(silence) => silences.push(silence),
+        }
+    }
+    Err(silences)
 }
 
 fn url(member: &Address, path: &str) -> String {

@@ -10,13 +10,15 @@ use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
+use ballast_bundle::Member as Address;
 use ballast_contract::NODE_CHECK;
 use serde::Serialize;
 
 use crate::cluster::Cluster;
 use crate::consul::{Check, Client, Instance, Member};
 use crate::error::Error;
-use crate::https::Silence;
+use crate::https::{self, Silence};
+use crate::patroni;
 use crate::state::State;
 
 /// The tag of a database's node that takes writes.
@@ -30,6 +32,8 @@ pub struct Status {
     pub passing: bool,
     /// What is wrong with a cluster as a whole.
     pub problems: Vec<String>,
+    /// What an operator set and may have forgotten.
+    pub notes: Vec<String>,
     pub nodes: Vec<Row>,
 }
 
@@ -86,6 +90,8 @@ struct View {
     leaders: HashMap<IpAddr, Leader>,
     /// From the first server that has it.
     catalogue: Option<Catalogue>,
+    /// The PostgreSQL cluster, as the first of its members that answers knows it.
+    patroni: Option<patroni::View>,
 }
 
 /// What a server knows of its data centre's nodes.
@@ -106,8 +112,9 @@ pub fn ask(cluster: &Cluster, state: &Path, timeout: Duration) -> Result<Status,
         return Err(Error::NoState { path: state.to_owned() });
     };
     let (operator, ca_pem) = folder.load_operator()?;
-    let client = Client::new(&operator, &ca_pem, site.operator.secret_id, timeout)
+    let agent = https::agent(&operator, &ca_pem, timeout)
         .map_err(|_| Error::Damaged { path: state.to_owned() })?;
+    let client = Client::new(agent.clone(), site.operator.secret_id);
     // All at once: a silent data centre costs one time-out, and not one after another.
     let views = thread::scope(|scope| {
         let asked: Vec<_> = cluster
@@ -117,8 +124,17 @@ pub fn ask(cluster: &Cluster, state: &Path, timeout: Duration) -> Result<Status,
                 let servers: Vec<_> =
                     cluster.servers(&datacenter.name).map(|n| n.address.addr()).collect();
                 let services = services(cluster, &datacenter.name);
-                let client = &client;
-                (datacenter.name.clone(), scope.spawn(move || look(client, &servers, &services)))
+                let members = cluster.postgres.iter().flat_map(|p| &p.members);
+                let here = |m: &&Address| datacenter.network.contains(&m.address);
+                let members: Vec<_> = members.filter(here).cloned().collect();
+                let (client, agent) = (&client, &agent);
+                (
+                    datacenter.name.clone(),
+                    scope.spawn(move || View {
+                        patroni: patroni::look(agent, &members, timeout).ok(),
+                        ..look(client, &servers, &services)
+                    }),
+                )
             })
             .collect();
         asked.into_iter().map(|(name, view)| (name, view.join().unwrap_or_default())).collect()
@@ -160,7 +176,7 @@ fn look(client: &Client, servers: &[IpAddr], services: &[String]) -> View {
         let instances = instances.collect::<Result<Vec<_>, _>>().ok()?.concat();
         Some(Catalogue { members, checks, instances })
     });
-    View { leaders, catalogue }
+    View { leaders, catalogue, patroni: None }
 }
 
 /// Turns answers into rows.
@@ -202,6 +218,8 @@ fn judge(cluster: &Cluster, views: &HashMap<String, View>) -> Status {
                 (false, _) => catalogue.and_then(|c| c.state(&node.name)),
             };
             let meta = |key: &str| catalogue?.meta(&node.name, key);
+            let member = view.patroni.as_ref().and_then(|p| p.member(&node.name));
+            let number = |key: &str| meta(key).and_then(|text| text.parse().ok());
             let (image_version, slot) = catalogue.map(|c| c.image(&node.name)).unwrap_or_default();
             Row {
                 node: node.name.clone(),
@@ -211,8 +229,8 @@ fn judge(cluster: &Cluster, views: &HashMap<String, View>) -> Status {
                 health,
                 state,
                 leader,
-                lag_bytes: meta("lag_bytes").and_then(|text| text.parse().ok()),
-                timeline: meta("timeline").and_then(|text| text.parse().ok()),
+                lag_bytes: number("lag_bytes").or(member.and_then(|m| m.lag)),
+                timeline: number("timeline").or(member.and_then(|m| m.timeline)),
                 sync: meta("sync"),
                 sentinel_quorum: meta("sentinel_quorum"),
                 consul_version: catalogue.and_then(|c| c.consul_version(&node.name)),
@@ -224,7 +242,11 @@ fn judge(cluster: &Cluster, views: &HashMap<String, View>) -> Status {
         .collect();
     let problems = problems(cluster, views);
     let passing = problems.is_empty() && nodes.iter().all(|row| row.health == Health::Passing);
-    Status { site: cluster.site.clone(), passing, problems, nodes }
+    let paused = views.values().any(|v| v.patroni.as_ref().is_some_and(|p| p.pause));
+    let notes = cluster.postgres.iter().filter(|_| paused).map(|postgres| {
+        format!("{} is in maintenance: no other primary is chosen by itself", postgres.cluster)
+    });
+    Status { site: cluster.site.clone(), passing, problems, notes: notes.collect(), nodes }
 }
 
 /// What is wrong with a database as a whole, as the servers of its data centre know it.

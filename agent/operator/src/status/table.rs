@@ -37,8 +37,8 @@ impl fmt::Display for Status {
                 row.iter().zip(widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
             writeln!(f, "{}", cells.join("  ").trim_end())?;
         }
-        for problem in &self.problems {
-            writeln!(f, "{problem}")?;
+        for line in self.problems.iter().chain(&self.notes) {
+            writeln!(f, "{line}")?;
         }
         Ok(())
     }

@@ -46,6 +46,7 @@ fn view_of(cluster: &Cluster, checks: &[(&str, &str)]) -> View {
                 .collect(),
             instances: Vec::new(),
         }),
+        patroni: None,
     }
 }
 
@@ -210,4 +211,29 @@ fn databases_of_a_silent_data_centre_are_not_judged() {
     let status = judge(&cluster, &HashMap::from([("dc1".to_owned(), view)]));
     assert!(status.problems.is_empty() && !status.passing);
     assert!(status.nodes.iter().all(|row| row.state.is_none() || row.role == "consul-server"));
+}
+
+#[test]
+fn patroni_itself_says_what_the_agents_do_not() {
+    let (cluster, mut view) = databases(&WHOLE);
+    let instances = &mut view.catalogue.as_mut().unwrap().instances;
+    instances.iter_mut().for_each(|i| i.meta.clear());
+    let member = |name: &str, lag| patroni::Member {
+        name: name.to_owned(),
+        role: "replica".to_owned(),
+        state: "streaming".to_owned(),
+        timeline: Some(9),
+        lag,
+    };
+    view.patroni = Some(patroni::View {
+        members: vec![member("postgres-1", Some(300 << 20)), member("postgres-2", None)],
+        pause: true,
+    });
+    let status = judge(&cluster, &HashMap::from([("dc1".to_owned(), view)]));
+    assert_eq!(status.nodes[3].timeline, Some(9));
+    assert!(status.to_string().contains("replica   300 MB"), "{status}");
+    // Maintenance is no fault, and is never forgotten.
+    assert!(status.passing);
+    let note = "postgres is in maintenance: no other primary is chosen by itself\n";
+    assert!(status.to_string().ends_with(note), "{status}");
 }
