@@ -183,7 +183,7 @@ final: {
         kind = { type = "database_role"; };
       };
       postgres-data = {
-        intervalSecs = 60;
+        intervalSecs = 10;
         timeoutSecs = 5;
         kind = { type = "postgres_data"; };
       };

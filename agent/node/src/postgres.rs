@@ -65,7 +65,9 @@ pub(crate) fn start(
         node.timings.ttl_secs,
         leaders.clone(),
     ));
-    tokio::spawn(follow::follow_role(follower, leaders, publish));
+    let (lag, lags) = watch::channel(None);
+    tokio::spawn(follow::follow_lag(root.clone(), roles.clone(), lag));
+    tokio::spawn(follow::follow_role(follower, leaders, lags, publish));
     tokio::spawn(keep::keep(patroni, Sql::new(root), wanted, roles.clone()));
     Ok(roles)
 }

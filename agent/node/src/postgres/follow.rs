@@ -16,6 +16,7 @@ use crate::consul::{Consul, Index};
 use crate::error::chain;
 use crate::log;
 use crate::role::{PRIMARY, REPLICA, RoleView};
+use crate::root::Root;
 use crate::state::{Answer, Health};
 
 /// How long Consul holds a question about the leader key while it stays the same.
@@ -42,6 +43,7 @@ pub(super) struct Follower {
 pub(super) async fn follow_role(
     follower: Follower,
     mut leaders: watch::Receiver<Option<String>>,
+    lag: watch::Receiver<Option<u64>>,
     publish: watch::Sender<RoleView>,
 ) {
     let Follower { node, cluster, patroni, interval, patience } = follower;
@@ -63,6 +65,7 @@ pub(super) async fn follow_role(
                 unanswered(&cluster, &node, known, leader.as_deref(), &error)
             }
         };
+        let view = with_lag(view, *lag.borrow());
         let is_primary = view.tags.iter().any(|t| t == PRIMARY);
         let settled = !view.tags.is_empty() && is_primary == (leader.as_ref() == Some(&node));
         publish.send_if_modified(|before| {
@@ -91,6 +94,38 @@ fn log_change(view: &RoleView) {
         Health::Passing => log::info(&line),
         _ => log::warn(&line),
     }
+}
+
+/// How often a replica is asked how far it is behind: what people are shown, not what anything hangs on.
+const LAG_ROUND: Duration = Duration::from_secs(2);
+
+/// Follows how far a replica is behind; none while it isn't one, or doesn't say.
+pub(super) async fn follow_lag(
+    root: Root,
+    mut roles: watch::Receiver<RoleView>,
+    publish: watch::Sender<Option<u64>>,
+) {
+    loop {
+        let is_replica = roles.borrow_and_update().tags.iter().any(|t| t == REPLICA);
+        let lag = if is_replica { super::probe::lag(&root).await } else { None };
+        publish.send_if_modified(|held| std::mem::replace(held, lag) != lag);
+        if is_replica {
+            sleep(LAG_ROUND).await;
+        } else if roles.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+/// The view of a replica with how far it is behind, roughly: each other value is a write for every Consul server.
+fn with_lag(mut view: RoleView, lag: Option<u64>) -> RoleView {
+    /// Less is none: what a replica has not yet replayed of the last milliseconds.
+    const LEAST: u64 = 64 * 1024;
+    if let Some(lag) = lag.filter(|_| view.tags.iter().any(|t| t == REPLICA)) {
+        let rough = if lag < LEAST { 0 } else { lag.checked_next_power_of_two().unwrap_or(lag) };
+        view.meta.insert("lag_bytes".to_owned(), rough.to_string());
+    }
+    view
 }
 
 /// Follows who holds the leader key, with blocking queries.
@@ -232,6 +267,18 @@ mod tests {
         assert_eq!(judge("main", &quorum).meta["sync"], "quorum");
         assert_eq!(judge("main", &status("replica", false)).meta["sync"], "async");
         assert_eq!(judge("main", &quorum).tags, [REPLICA]);
+    }
+
+    #[test]
+    fn lag_is_shown_roughly_and_of_replicas_alone() {
+        let lag = |role, leads, lag| {
+            let view = with_lag(judge("main", &status(role, leads)), lag);
+            view.meta.get("lag_bytes").cloned()
+        };
+        assert_eq!(lag("replica", false, Some(2_000)).as_deref(), Some("0"));
+        assert_eq!(lag("replica", false, Some(100_000)).as_deref(), Some("131072"));
+        assert_eq!(lag("replica", false, None), None);
+        assert_eq!(lag("primary", true, Some(5)), None);
     }
 
     #[test]

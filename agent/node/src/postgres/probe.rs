@@ -2,6 +2,7 @@
 //! answer. What an answer means is decided without I/O.
 
 use std::os::unix::fs::MetadataExt;
+use std::time::Duration;
 
 use tokio_postgres::Row;
 
@@ -92,6 +93,17 @@ pub(crate) async fn replication(root: &Root, lag_warning_bytes: u64) -> Answer {
         },
     }
 }
+
+/// How far a replica is behind its primary, bytes; none where it is none, or doesn't say.
+pub(super) async fn lag(root: &Root) -> Option<u64> {
+    let question = "SELECT greatest(pg_wal_lsn_diff(latest_end_lsn, pg_last_wal_replay_lsn()), 0)::int8 AS lag \
+        FROM pg_stat_wal_receiver WHERE pg_is_in_recovery()";
+    let rows = tokio::time::timeout(LAG_DEADLINE, ask(root, question)).await.ok()?.ok()?;
+    value::<i64>(rows.first()?, "lag").and_then(|lag| u64::try_from(lag).ok())
+}
+
+/// How long that may take: it is asked again and again.
+const LAG_DEADLINE: Duration = Duration::from_secs(2);
 
 /// What a replica's receiver says (`pg_stat_wal_receiver`).
 struct Receiver {
