@@ -196,7 +196,7 @@ fn judge(cluster: &str, status: &Status) -> RoleView {
                 "PostgreSQL calls itself primary and Patroni does not hold the leader key",
             );
         }
-        _ => return unsure(cluster, meta, &format!("PostgreSQL is {}", status.state)),
+        _ => return unsure(cluster, meta, &not_running(&status.state)),
     };
     RoleView {
         tags: vec![tag.to_owned()],
@@ -204,6 +204,17 @@ fn judge(cluster: &str, status: &Status) -> RoleView {
         answer: Answer::passing(output),
         ..RoleView::unknown(cluster, PORT, "")
     }
+}
+
+/// What to do about a PostgreSQL that Patroni can't start: it tries again each round, and touches no data.
+fn not_running(state: &str) -> String {
+    let text = format!("PostgreSQL is {state}");
+    if !(state.ends_with("failed") || state == "crashed") {
+        return text;
+    }
+    format!(
+        "{text}: the journal of patroni.service says why; where the disk is full make room, and where the data is damaged have Patroni reinitialise this node from the primary"
+    )
 }
 
 fn unsure(cluster: &str, meta: BTreeMap<String, String>, why: &str) -> RoleView {
@@ -279,6 +290,14 @@ mod tests {
         assert_eq!(lag("replica", false, Some(100_000)).as_deref(), Some("131072"));
         assert_eq!(lag("replica", false, None), None);
         assert_eq!(lag("primary", true, Some(5)), None);
+    }
+
+    #[test]
+    fn a_postgresql_that_does_not_start_says_what_to_do() {
+        let failed = Status { state: "start failed".to_owned(), ..status("replica", false) };
+        assert!(judge("main", &failed).answer.output.contains("reinitialise"));
+        let starting = Status { state: "starting".to_owned(), ..failed };
+        assert_eq!(judge("main", &starting).answer.output, "PostgreSQL is starting");
     }
 
     #[test]

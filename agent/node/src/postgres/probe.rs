@@ -144,7 +144,7 @@ fn judge_primary(
     let output = format!("primary on timeline {timeline}, followed by {following}");
     if let Some(lost) = lost {
         return Answer::warning(format!(
-            "{output}; {lost} was away for longer than its log is kept: it is made anew when it comes back, or at once with `ballast reinit`"
+            "{output}; {lost} was away for longer than its log is kept: have Patroni reinitialise it from this node"
         ));
     }
     match away {
@@ -298,7 +298,7 @@ mod tests {
         let answer = judge_primary(1, text("n5"), text("n6"), None);
         assert_eq!(answer.health, Health::Warning);
         assert!(answer.output.contains("not by n6"), "{}", answer.output);
-        assert!(judge_primary(1, None, None, text("n6")).output.contains("made anew"));
+        assert!(judge_primary(1, None, None, text("n6")).output.contains("reinitialise"));
     }
 
     #[test]
