@@ -396,7 +396,8 @@ impl Clients {
         })
     }
 
-    /// What is not whole about a store, asked as a client: one primary, and every other member has what was just written.
+    /// What is not whole about a store, asked as a client: one primary, found by its name, and every other member has what
+    /// was just written.
     ///
     /// # Errors
     /// When it cannot be asked.
@@ -460,6 +461,11 @@ async fn primary(door: &Door) -> std::result::Result<(Node, Session), String> {
 
 async fn look(door: &Door, id: u64) -> std::result::Result<(), String> {
     let (node, mut session) = primary(door).await?;
+    let name = door.primary_name();
+    let addresses = door.names.look_up(&name).await?;
+    if addresses != [node.address] {
+        return Err(format!("{name} is {addresses:?}, and {} is the primary", node.name));
+    }
     if session.write(id).await.0 != Told::Acknowledged {
         return Err(format!("{} does not acknowledge a write", node.name));
     }
