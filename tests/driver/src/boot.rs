@@ -25,6 +25,9 @@ pub struct Options {
     /// The role whose image it is made from
     #[arg(long, default_value = CONSUL_SERVER)]
     role: String,
+    /// A disk image in place of the image's own
+    #[arg(long, value_name = "FILE")]
+    disk: Option<PathBuf>,
     /// A bundle, given as a credential
     #[arg(long, value_name = "FILE")]
     bundle: Option<PathBuf>,
@@ -65,6 +68,7 @@ pub fn boot(options: Options) -> Result<()> {
             How::Direct => machine::Boot::Direct,
             How::Netboot => machine::Boot::Netboot,
         },
+        disk: options.disk,
         ..Wanted::new("machine", 1, &options.role)
     })?;
     machine.power_on()?;

@@ -4,7 +4,9 @@ mod bundles;
 mod containers;
 mod firmware;
 mod netboot;
+mod rollback;
 mod site;
+mod slots;
 mod state;
 mod tampering;
 
@@ -19,6 +21,7 @@ use crate::trial::{Group, Trial};
 
 /// All groups, the longest first.
 pub const GROUPS: &[Group] = &[
+    rollback::GROUP,
     site::GROUP,
     firmware::GROUP,
     netboot::GROUP,
