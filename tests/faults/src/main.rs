@@ -35,7 +35,7 @@ use crate::log::say;
 use crate::report::Report;
 use crate::scenario::{SCENARIOS, Scenario};
 use crate::seed::Chance;
-use crate::stand::{Plan, Stand};
+use crate::stand::{Late, Plan, Stand};
 
 /// Breaks a whole site on purpose, and counts what it acknowledged and lost
 #[derive(Parser)]
@@ -69,6 +69,10 @@ struct Options {
     /// Where report.md, report.json and the pictures are written
     #[arg(long, value_name = "DIR", default_value = "faults-report")]
     report: PathBuf,
+    /// What it is when a writer waits longer than its bound: a failure, or a line in the report for machines that have
+    /// other things to do
+    #[arg(long, value_enum, default_value_t = Late::Fail)]
+    late: Late,
     /// In place of scenarios: for so long (`90s`, `5m`, `1h`), press CPU, disk, memory and network, and see no failover
     #[arg(long, value_name = "TIME", value_parser = soak::read_time)]
     soak: Option<Duration>,
@@ -129,6 +133,7 @@ fn faults(options: Options) -> Result<ExitCode> {
         given: options.given,
         availability: options.availability.layout(),
         durability: options.durability,
+        late: options.late,
     };
     say(&format!("seed {seed}, load {:.1}", trial::load()));
     let mut stand = Stand::raise(&plan)?;

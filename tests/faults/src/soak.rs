@@ -106,6 +106,7 @@ pub fn run(stand: &mut Stand, time: Duration) -> Result<Outcome> {
         events: log.events(),
         stores,
         broken,
+        late: Vec::new(),
     })
 }
 

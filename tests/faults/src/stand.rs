@@ -30,6 +30,17 @@ pub struct Stand {
     pub clients: Clients,
     /// The machines.
     pub fleet: Fleet,
+    /// What a missed bound is.
+    pub late: Late,
+}
+
+/// What it is when a writer waits longer than its bound.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Late {
+    /// A failure of the scenario.
+    Fail,
+    /// A line in the report: on a machine that has other things to do, times are no promise.
+    Tell,
 }
 
 /// What a site is raised from.
@@ -40,6 +51,8 @@ pub struct Plan {
     pub availability: Availability,
     /// What an acknowledged write has survived, if not what it is by default.
     pub durability: Option<String>,
+    /// What a missed bound is.
+    pub late: Late,
 }
 
 impl Stand {
@@ -71,7 +84,7 @@ impl Stand {
             )));
         }
         say("the site is whole");
-        Ok(Self { clients, fleet })
+        Ok(Self { clients, fleet, late: plan.late })
     }
 
     /// Whether an acknowledged write may be lost with its node.

@@ -15,7 +15,7 @@ use crate::log::{Log, say};
 use crate::report::{Outcome, Seen};
 use crate::scenario::{Bound, Scenario};
 use crate::seed::Chance;
-use crate::stand::Stand;
+use crate::stand::{Late, Stand};
 use crate::whole;
 
 /// Acknowledged writes that make a writer steady.
@@ -70,6 +70,11 @@ pub fn run(stand: &mut Stand, scenario: &Scenario, seed: u64) -> Result<Outcome>
     thread::sleep(AFTERWARDS);
     let end = log.now();
     let stores = judge(stand, scenario, &working.stop(), fault, end, &mut broken)?;
+    let mut late: Vec<String> =
+        stores.iter().filter_map(|(store, seen)| seen.late(*store)).collect();
+    if stand.late == Late::Fail {
+        broken.append(&mut late);
+    }
     Ok(Outcome {
         name: scenario.name.to_owned(),
         tells: scenario.tells.to_owned(),
@@ -80,6 +85,7 @@ pub fn run(stand: &mut Stand, scenario: &Scenario, seed: u64) -> Result<Outcome>
         events: log.events(),
         stores,
         broken,
+        late,
     })
 }
 
@@ -225,5 +231,8 @@ pub fn conclude(outcome: &Outcome) {
     );
     for reason in &outcome.broken {
         say(&format!("  {reason}"));
+    }
+    for reason in &outcome.late {
+        say(&format!("  late: {reason}"));
     }
 }

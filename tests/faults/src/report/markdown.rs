@@ -32,7 +32,11 @@ pub fn write_report(report: &Report) -> String {
                 format!("{} ({bound})", seconds(seen.gap.length()))
             })
         };
-        let verdict = if outcome.broken.is_empty() { "holds" } else { "**broken**" };
+        let verdict = match (outcome.broken.is_empty(), outcome.late.is_empty()) {
+            (true, true) => "holds",
+            (true, false) => "holds, late",
+            (false, _) => "**broken**",
+        };
         // Writing to a String cannot fail.
         let _ = writeln!(
             text,
@@ -51,10 +55,13 @@ pub fn write_report(report: &Report) -> String {
 }
 
 fn write_outcome(text: &mut String, outcome: &Outcome) {
-    let Outcome { name, tells, events, stores, broken, .. } = outcome;
+    let Outcome { name, tells, events, stores, broken, late, .. } = outcome;
     let _ = writeln!(text, "\n## {name}\n\nHere {tells}.\n\n![{name}]({name}.svg)\n");
     for reason in broken {
         let _ = writeln!(text, "- **broken:** {reason}");
+    }
+    for reason in late {
+        let _ = writeln!(text, "- late: {reason}");
     }
     for event in events {
         let _ = writeln!(text, "- {}: {}: {}", seconds(event.at), event.node, event.what);

@@ -51,6 +51,7 @@ pub fn outcome(bound_ms: u64, lost: Vec<u64>) -> Outcome {
         end: ms(4_000),
         events: vec![event(1_000, State::Off, "power cut"), event(3_000, State::Well, "power on")],
         broken: seen.broken(Store::Postgres, false),
+        late: seen.late(Store::Postgres).into_iter().collect(),
         stores: BTreeMap::from([(Store::Postgres, seen)]),
     }
 }
