@@ -102,6 +102,10 @@ final: {
       User=postgres
       Group=postgres
       Environment=LANG=C.UTF-8
+      # Where Patroni leaves a password for PostgreSQL's own use, off the disk: `postgresql.pgpass`.
+      RuntimeDirectory=patroni
+      RuntimeDirectoryMode=0700
+      RuntimeDirectoryPreserve=restart
       ExecStart=/usr/bin/patroni /run/ballast/postgres/patroni.yml
       ExecReload=/bin/kill -HUP $MAINPID
       # Told to stop, Patroni stops PostgreSQL itself. When it is gone, nothing of PostgreSQL goes on without it: a primary
