@@ -95,13 +95,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_table_says_gap_and_bound_and_what_is_broken() {
+    fn the_table_says_gap_and_bound_and_what_is_broken_or_late() {
         let text = write_report(&sample::report(sample::outcome(1_000, Vec::new())));
-        assert!(text.contains("seed 7. 0 passed, 1 failed."), "{text}");
+        assert!(text.contains("seed 7. 1 passed, 0 failed."), "{text}");
         assert!(
-            text.contains("| primary-killed | 1.2 | 1.40 s (1.00 s) |  | 0.70 s | **broken** |"),
+            text.contains("| primary-killed | 1.2 | 1.40 s (1.00 s) |  | 0.70 s | holds, late |"),
             "{text}"
         );
         assert!(text.contains("- 1.00 s: postgres-1: power cut"), "{text}");
+        let text = write_report(&sample::report(sample::outcome(2_000, vec![9])));
+        assert!(text.contains("0 passed, 1 failed."), "{text}");
+        assert!(
+            text.contains("| primary-killed | 1.2 | 1.40 s (2.00 s) |  | 0.70 s | **broken** |"),
+            "{text}"
+        );
     }
 }
