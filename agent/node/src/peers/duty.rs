@@ -480,20 +480,4 @@ async fn follow_votes(observer: Observer, report: mpsc::Sender<Event>) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_vote_is_read_as_it_was_written() {
-        let ballot = Ballot { term: 7, fenced: true, sequence: 3 };
-        let entry = Entry {
-            key: vote_key("main", "p1", "c1"),
-            value: serde_json::to_vec(&ballot).unwrap(),
-            index: 9,
-        };
-        let vote = read_vote("main", &entry).unwrap();
-        assert_eq!((vote.suspect.as_str(), vote.observer.as_str()), ("p1", "c1"));
-        assert_eq!((vote.ballot, vote.index), (ballot, 9));
-        assert!(read_vote("other", &entry).is_none());
-    }
-}
+mod tests;
