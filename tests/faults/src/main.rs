@@ -157,6 +157,10 @@ fn faults(options: Options) -> Result<ExitCode> {
             let outcome = trial::run(&mut stand, scenario, seed)?;
             trial::conclude(&outcome);
             let whole = outcome.whole.is_some();
+            if !outcome.broken.is_empty() {
+                let journals = stand::journals(&mut stand.fleet, outcome.end);
+                report::save_journals(&options.report, scenario.name, &journals)?;
+            }
             report.scenarios.push(outcome);
             // What is known is kept, whatever comes.
             report.save(&options.report, &nodes)?;

@@ -7,6 +7,7 @@ use ballast_machines::cluster::{Availability, CONSUL_SERVER, Layout};
 use ballast_machines::error::chain;
 use ballast_machines::fleet::Fleet;
 use ballast_machines::given::Given;
+use ballast_machines::machine::Machine;
 use ballast_machines::programs::tail;
 
 use crate::access::Access;
@@ -104,11 +105,30 @@ pub fn explain(fleet: &mut Fleet) {
     const SCRIPT: &str = "systemctl --failed --no-legend --plain; ballast-agent status; \
                           journalctl --no-pager --lines 15 -u ballast-boot -u ballast; \
                           journalctl --no-pager --lines 25 -u patroni -u redis -u redis-sentinel";
-    for machine in fleet.machines() {
-        let said = match machine.run(SCRIPT, Duration::from_secs(30)) {
+    for (name, said) in ask_all(fleet, SCRIPT) {
+        say(&format!("{name} says:\n{said}\n"));
+    }
+}
+
+/// What the machines wrote into their journals since this long ago.
+pub fn journals(fleet: &mut Fleet, since: Duration) -> String {
+    let script = format!(
+        "journalctl --no-pager --output=short-precise --since=-{}s -u ballast -u consul -u patroni -u redis \
+         -u redis-sentinel",
+        since.as_secs() + 1
+    );
+    let all = ask_all(fleet, &script).into_iter();
+    all.map(|(name, said)| format!("== {name}\n{said}\n")).collect()
+}
+
+fn ask_all(fleet: &mut Fleet, script: &str) -> Vec<(String, String)> {
+    let machines = fleet.machines().iter_mut();
+    let ask = |machine: &mut Box<dyn Machine>| {
+        let said = match machine.run(script, Duration::from_secs(30)) {
             Ok(ran) => ran.text,
             Err(error) => format!("{}\n{}", chain(&error), tail(&machine.console().text(), 20)),
         };
-        say(&format!("{} says:\n{said}\n", machine.name()));
-    }
+        (machine.name().to_owned(), said)
+    };
+    machines.map(ask).collect()
 }

@@ -198,6 +198,16 @@ impl Report {
     }
 }
 
+/// Writes what the machines said in a scenario that does not hold beside the report.
+///
+/// # Errors
+/// When the file cannot be written.
+pub fn save_journals(dir: &Path, scenario: &str, journals: &str) -> Result<()> {
+    fs::create_dir_all(dir).map_err(Error::file("making", dir))?;
+    let path = dir.join(format!("{scenario}.journal"));
+    fs::write(&path, journals).map_err(Error::file("writing", &path))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
