@@ -157,13 +157,22 @@ impl Server {
     /// The primary of this name, as this Sentinel knows it; none where it knows none.
     pub(super) async fn named(&mut self, group: &str) -> Result<Option<Named>, Error> {
         let question = "SENTINEL MASTER";
-        match self.ask::<HashMap<String, String>>(&["SENTINEL", "MASTER", group]).await {
-            Ok(fields) => {
-                Named::read(&fields).map(Some).map_err(|reason| self.senseless(question, reason))
-            }
-            Err(Error::Ask { source, .. }) if says(&source, "No such master") => Ok(None),
-            Err(error) => Err(error),
+        let fields: HashMap<String, String> = match self.ask(&["SENTINEL", "MASTER", group]).await {
+            Ok(fields) => fields,
+            Err(Error::Ask { source, .. }) if says(&source, "No such master") => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let mut named = Named::read(&fields).map_err(|reason| self.senseless(question, reason))?;
+        if named.failover.is_some() {
+            // The one that leads a failover counts it in its epoch before it names the new primary here; there it does.
+            let question = "SENTINEL GET-MASTER-ADDR-BY-NAME";
+            let place: Option<(String, u16)> =
+                self.ask(&["SENTINEL", "GET-MASTER-ADDR-BY-NAME", group]).await?;
+            let Some((address, _)) = place else { return Ok(None) };
+            named.address =
+                address.parse().map_err(|_| self.senseless(question, format!("{address:?}")))?;
         }
+        Ok(Some(named))
     }
 
     /// Whom this Sentinel knows of a kind, `REPLICAS` or `SENTINELS`: each with its address, and whether it is down.

@@ -84,17 +84,17 @@ fn judge_primary(known: &Known<'_>, newest: Option<&Named>) -> Verdict {
     let Some(newest) = newest else {
         return unsure("Redis calls itself primary, and no Sentinel knows one");
     };
-    let failovers = || known.sentinels.iter().flatten().filter_map(|n| n.failover.as_deref());
+    let leads = known.sentinels.iter().flatten().any(|n| n.failover.is_some());
     if newest.address != known.me {
         return match known.promoted_at {
-            Some(epoch) if newest.epoch <= epoch && failovers().next().is_some() => {
-                Verdict::Primary
-            }
+            Some(epoch) if newest.epoch <= epoch && leads => Verdict::Primary,
             _ => Verdict::Stale(newest.address),
         };
     }
-    if failovers().any(has_promoted) {
-        return unsure("another node has been promoted, and the Sentinels are about to say so");
+    let replaces =
+        |n: &&Named| n.address == known.me && n.failover.as_deref().is_some_and(is_promoting);
+    if known.sentinels.iter().flatten().any(replaces) {
+        return unsure("the Sentinels are promoting another node");
     }
     Verdict::Primary
 }
@@ -103,9 +103,9 @@ fn unsure(why: impl Into<String>) -> Verdict {
     Verdict::Unsure(why.into())
 }
 
-/// Whether a failover in this state has made another node the primary already, or is about to.
-fn has_promoted(state: &str) -> bool {
-    ["send_slaveof_noone", "wait_promotion", "reconf_slaves", "update_config"].contains(&state)
+/// Whether a failover in this state is making another node the primary at this moment.
+fn is_promoting(state: &str) -> bool {
+    ["send_slaveof_noone", "wait_promotion"].contains(&state)
 }
 
 #[cfg(test)]
@@ -164,10 +164,16 @@ mod tests {
     fn a_promoted_node_is_the_primary_before_the_sentinels_say_so() {
         let primary = words::primary();
         let old = named(OTHER, 3);
-        let leading = Named { failover: Some("reconf_slaves".into()), ..old.clone() };
+        let leading = Named { failover: Some("wait_promotion".into()), ..old.clone() };
         let sentinels = [Some(&old), Some(&leading)];
         assert_eq!(judged(&primary, &sentinels, Some(3)), Verdict::Primary);
         assert_eq!(judged(&primary, &sentinels, None), Verdict::Stale(OTHER.into()));
+        // The one that leads is the first to name it, and still has the replicas to see to.
+        let leading = Named { failover: Some("reconf_slaves".into()), ..named(ME, 4) };
+        for promoted_at in [None, Some(3)] {
+            let verdict = judged(&primary, &[Some(&old), Some(&leading)], promoted_at);
+            assert_eq!(verdict, Verdict::Primary);
+        }
     }
 
     #[test]
@@ -182,7 +188,7 @@ mod tests {
         let primary = words::primary();
         let me = named(ME, 3);
         let state = |state: &str| Named { failover: Some(state.into()), ..me.clone() };
-        let (early, late) = (state("wait_start"), state("reconf_slaves"));
+        let (early, late) = (state("wait_start"), state("wait_promotion"));
         assert_eq!(judged(&primary, &[Some(&me), Some(&early)], None), Verdict::Primary);
         assert!(is_unsure(&judged(&primary, &[Some(&me), Some(&late)], None)));
     }
