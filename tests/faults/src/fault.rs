@@ -20,6 +20,12 @@ const SCRIPT: Duration = Duration::from_secs(60);
 /// What fills a memory: this many values of this size at most.
 const FILLING: (usize, u32) = (256 << 10, 2_000);
 
+/// Ports of Consul's gossip, and of DNS.
+const GOSSIP: &str = "8301";
+const NAMES: &str = "{ 53, 8600 }";
+/// Takes back what mutes a node.
+const SPEAK: &str = "nft delete table inet faults";
+
 /// The server's first process is the oldest of its name.
 const KILL_SERVER: &str = r#"
 for process in $(cd /proc && echo [0-9]* | tr ' ' '\n' | sort -n); do
@@ -214,11 +220,11 @@ fn apply_to(fleet: &mut Fleet, step: &Step, node: &str, log: &mut Log) -> Result
             log.note(node, State::Hurt, "PostgreSQL's server process is killed");
         }
         Fault::Mute => {
-            script(fleet, node, &drop_ports("8301"))?;
+            script(fleet, node, &drop_ports(GOSSIP))?;
             log.note(node, State::Hurt, "no gossip in or out");
         }
         Fault::Nameless => {
-            script(fleet, node, &drop_ports("{ 53, 8600 }"))?;
+            script(fleet, node, &drop_ports(NAMES))?;
             log.note(node, State::Hurt, "DNS unanswered");
         }
         Fault::Divide | Fault::Fill | Fault::ReplaceFirst => {}
@@ -274,7 +280,7 @@ fn mend_one(fleet: &mut Fleet, fault: Fault, node: &str, log: &mut Log) -> Resul
             log.note(node, State::Well, format!("{unit} is started"));
         }
         Fault::Mute | Fault::Nameless => {
-            script(fleet, node, "nft delete table inet faults")?;
+            script(fleet, node, SPEAK)?;
             log.note(node, State::Well, "its packets pass again");
         }
         Fault::Divide
@@ -314,7 +320,7 @@ fn drop_ports(ports: &str) -> String {
         let rules = ["udp dport", "udp sport", "tcp dport", "tcp sport"]
             .map(|side| format!("{other} != \"lo\" {side} {ports} drop;"))
             .join(" ");
-        format!("chain {hook} {{ type filter hook {hook} priority -10; {rules} }}")
+        format!("chain {hook} {{ type filter hook {hook} priority -10; {rules} }};")
     };
     let (input, output) = (chain("input", "iifname"), chain("output", "oifname"));
     format!("nft 'table inet faults {{ {input} {output} }}'")
@@ -330,5 +336,25 @@ mod tests {
         assert!(script.contains("iifname != \"lo\" udp dport 8301 drop"), "{script}");
         assert!(script.contains("oifname != \"lo\" tcp sport 8301 drop"), "{script}");
         assert_eq!(script.matches("drop;").count(), 8);
+    }
+
+    /// The kernel is the judge, in a network namespace of the test's own.
+    #[test]
+    #[ignore = "needs BALLAST_NFT, the path of nft"]
+    fn nft_takes_the_rules_that_mute_a_node_and_takes_them_back() {
+        let nft = std::env::var("BALLAST_NFT").unwrap();
+        for ports in [GOSSIP, NAMES] {
+            let script =
+                format!("{} && {SPEAK}", drop_ports(ports)).replace("nft ", &format!("{nft} "));
+            let output = std::process::Command::new("unshare")
+                .args(["-r", "-n", "sh", "-c", &script])
+                .output()
+                .unwrap();
+            assert!(
+                output.status.success(),
+                "{script}\n{}",
+                String::from_utf8_lossy(&output.stderr)
+            );
+        }
     }
 }

@@ -136,9 +136,12 @@ impl Door {
     /// The node that the name stands for; where no name server answers, the members in turn.
     async fn find(&self, turn: usize) -> std::result::Result<(Node, bool), String> {
         match self.names.look_up(&self.primary_name()).await {
+            // Of several addresses, a client tries one after another.
             Ok(addresses) => {
                 let known = |node: &&Node| addresses.contains(&node.address);
-                let node = self.members().iter().find(known).cloned();
+                let nodes: Vec<&Node> = self.members().iter().filter(known).collect();
+                let turn = turn.checked_rem(nodes.len()).unwrap_or(0);
+                let node = nodes.get(turn).map(|node| (*node).clone());
                 node.map(|node| (node, true))
                     .ok_or_else(|| format!("{} is no node", self.primary_name()))
             }
