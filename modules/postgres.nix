@@ -35,6 +35,7 @@ final: {
   files."/usr/lib/tmpfiles.d/ballast-postgres.conf".text = ''
     d /run/postgresql 2775 postgres postgres -
     d /var/lib/postgresql 0700 postgres postgres -
+    d /run/pgbackrest 0750 postgres postgres -
     d /var/lib/pgbackrest 0750 postgres postgres -
     d /var/log/pgbackrest 0750 postgres postgres -
     d /var/spool/pgbackrest 0750 postgres postgres -
@@ -128,6 +129,29 @@ final: {
     '';
   };
 
+  # A backup of the kind that its instance names, `full` or `incr`: started by the agent's timers, or when an operator asks.
+  units."ballast-backup@.service".text = ''
+    [Unit]
+    Description=Back PostgreSQL up (%i)
+    After=patroni.service
+    ConditionPathExists=/run/ballast/postgres/pgbackrest.env
+
+    [Service]
+    Type=oneshot
+    User=postgres
+    Group=postgres
+    EnvironmentFile=/run/ballast/postgres/pgbackrest.env
+    # The timers run on every member, and the primary alone is backed up.
+    ExecCondition=/usr/bin/ballast-agent primary
+    ExecStart=/usr/bin/pgbackrest --type=%i --log-level-console=info backup
+    # Nobody waits for it: what clients ask for comes first.
+    Nice=10
+    IOSchedulingClass=idle
+    NoNewPrivileges=yes
+    ProtectHome=yes
+    PrivateTmp=yes
+  '';
+
   leaveOut = [
     # Debian's way to configure and start Patroni and clusters.
     "/etc/init.d/patroni"
@@ -205,6 +229,12 @@ final: {
         intervalSecs = 30;
         timeoutSecs = 5;
         kind = { type = "postgres_archiver"; };
+      };
+      # Of a week and a day: a backup a day is the default, and a week the least that anyone would call backed up.
+      postgres-backup = {
+        intervalSecs = 30;
+        timeoutSecs = 5;
+        kind = { type = "postgres_backup"; age_warning_hours = 8 * 24; };
       };
       postgres-settings = {
         intervalSecs = 30;

@@ -44,6 +44,19 @@ pub struct Postgres {
     /// Where and when it is backed up.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub backup: Option<Backup>,
+    /// What it is made from where it is not there yet, instead of from nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restore: Option<Restore>,
+}
+
+/// Another cluster's data as it was at a time, from the repository of [`Postgres::backup`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Restore {
+    /// Whose data: the name of the cluster that was backed up.
+    pub cluster: String,
+    /// When, as PostgreSQL's `recovery_target_time` takes it: `2026-01-31 12:00:00+00`.
+    pub to: String,
 }
 
 /// Backups by pgBackRest.
@@ -160,6 +173,9 @@ impl Postgres {
         if let Some(reason) = self.backup.as_ref().and_then(Backup::refuse) {
             return Err(format!("postgres.backup: {reason}"));
         }
+        if let Some(reason) = self.restore.as_ref().and_then(|r| r.refuse(self)) {
+            return Err(format!("postgres.restore: {reason}"));
+        }
         if self.peer_detection && self.durability == Durability::Asynchronous {
             return Err("postgres.peer_detection asks for a synchronous durability: an acknowledged write could be lost".to_owned());
         }
@@ -187,6 +203,28 @@ impl Backup {
             return Some(format!("{key} {text:?} is not one line of text"));
         }
         (self.keep_full == 0).then(|| "keep_full 0 would keep nothing".to_owned())
+    }
+}
+
+impl Restore {
+    /// Why a cluster cannot be made by this, if it cannot.
+    pub fn refuse(&self, postgres: &Postgres) -> Option<String> {
+        let Self { cluster, to } = self;
+        if !is_label(cluster) {
+            return Some(format!("cluster {cluster:?} is not a host name's label (RFC 1123)"));
+        }
+        // Two that write their logs to one place would make both worthless.
+        if *cluster == postgres.cluster {
+            return Some(format!(
+                "the cluster made from {cluster:?} must not be called {cluster:?} as well"
+            ));
+        }
+        let plain = |b: u8| b.is_ascii_digit() || b" -:.+".contains(&b);
+        if to.is_empty() || !to.bytes().all(plain) {
+            return Some(format!("to {to:?} is not a time like 2026-01-31 12:00:00+00"));
+        }
+        let without = postgres.backup.is_none();
+        without.then(|| "there is no repository without postgres.backup".to_owned())
     }
 }
 

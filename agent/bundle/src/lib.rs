@@ -32,7 +32,7 @@ mod verify;
 
 pub use acl::{Acl, AclPolicy, AclToken};
 pub use database::{
-    Backup, Member, Observed, Postgres, PostgresSecrets, Redis, RedisSecrets, Repository,
+    Backup, Member, Observed, Postgres, PostgresSecrets, Redis, RedisSecrets, Repository, Restore,
     is_identifier, is_password, refuse_name, refuse_parameter,
 };
 pub use document::{DocumentError, is_label, line_of, read_toml};

@@ -20,6 +20,8 @@ pub(crate) struct Database {
     pub(crate) roles: Option<watch::Receiver<RoleView>>,
     /// What the checks of a Redis node are answered from.
     pub(crate) redis: Option<watch::Receiver<redis::Snapshot>>,
+    /// What is known of a PostgreSQL cluster's backups, where it is backed up.
+    pub(crate) backups: Option<watch::Receiver<Option<postgres::backup::State>>>,
 }
 
 /// Starts the duties of the node's database, if it has one, and follows its role.
@@ -28,12 +30,13 @@ pub(crate) struct Database {
 /// The bundle's certificates are none.
 pub(crate) fn start(bundle: &Bundle, root: &Root, consul: SocketAddr) -> Result<Database, Error> {
     if let (Some(postgres), Some(secrets)) = (&bundle.node.postgres, &bundle.secrets.postgres) {
-        let roles = postgres::start(bundle, postgres, secrets, root, consul)?;
-        return Ok(Database { roles: Some(roles), redis: None });
+        let postgres::Watches { roles, backups } =
+            postgres::start(bundle, postgres, secrets, root, consul)?;
+        return Ok(Database { roles: Some(roles), backups, ..Database::default() });
     }
     if let (Some(redis), Some(secrets)) = (&bundle.node.redis, &bundle.secrets.redis) {
         let redis::Watches { roles, snapshots } = redis::start(bundle, redis, secrets)?;
-        return Ok(Database { roles: Some(roles), redis: Some(snapshots) });
+        return Ok(Database { roles: Some(roles), redis: Some(snapshots), ..Database::default() });
     }
     Ok(Database::default())
 }

@@ -146,6 +146,7 @@ impl Site {
             parameters: Default::default(),
             peer_detection: false,
             backup: None,
+            restore: None,
         });
         let password = |n: u8| format!("password{n:016}");
         contents.secrets.postgres = Some(PostgresSecrets {

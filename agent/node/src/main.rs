@@ -55,6 +55,7 @@ usage: ballast-agent <command> [options]
   run              ask the checks and keep Consul informed, until told to stop
   gate             wait until every check that gates the boot is passing
   status [--json]  show what the running agent knows of this node
+  primary          end with 0 where this node is its database cluster's primary, and with 1 where it isn't
   states           print the diagram of a node's states
 
   --root DIR       work below DIR instead of / (for tests: tells the kernel nothing)
@@ -74,6 +75,7 @@ enum Command {
     Run,
     Gate,
     Status,
+    Primary,
     States,
 }
 
@@ -113,6 +115,7 @@ fn run_command(arguments: &Arguments) -> Result<(), Error> {
         }
         Command::Gate => runtime()?.block_on(gate::gate(&root, status)),
         Command::Status => runtime()?.block_on(status::print(status, arguments.json)),
+        Command::Primary => runtime()?.block_on(status::demand_primary(status)),
         Command::States => {
             print!("{}", state::diagram());
             Ok(())
@@ -158,6 +161,7 @@ fn parse(mut words: impl Iterator<Item = String>) -> Result<Option<Arguments>, S
             "run" => Command::Run,
             "gate" => Command::Gate,
             "status" => Command::Status,
+            "primary" => Command::Primary,
             "states" => Command::States,
             other => return Err(format!("{other:?} is no command or option here")),
         };

@@ -1,6 +1,7 @@
 //! PostgreSQL under Patroni, as the agent deals with it: what the node is in its cluster, by Patroni's own word.
 
 mod accounts;
+pub(crate) mod backup;
 mod follow;
 mod keep;
 mod patroni;
@@ -28,6 +29,14 @@ pub(crate) const PORT: u16 = 5432;
 /// Where Patroni's interface listens.
 pub(crate) const PATRONI_PORT: u16 = 8008;
 
+/// What PostgreSQL's duties know.
+pub(crate) struct Watches {
+    /// What the node is in its cluster.
+    pub(crate) roles: watch::Receiver<RoleView>,
+    /// On a primary, what is known of the cluster's backups; none where there are no backups.
+    pub(crate) backups: Option<watch::Receiver<Option<backup::State>>>,
+}
+
 /// Starts PostgreSQL's duties: following what this node is in its cluster, and keeping the cluster what the bundle says.
 ///
 /// # Errors
@@ -38,7 +47,7 @@ pub(crate) fn start(
     secrets: &PostgresSecrets,
     root: &Root,
     consul: SocketAddr,
-) -> Result<watch::Receiver<RoleView>, Error> {
+) -> Result<Watches, Error> {
     let node = &bundle.node;
     let address = node.network.address.addr();
     let patroni = Patroni::new(address, Tls::new(bundle)?, &secrets.api);
@@ -57,6 +66,8 @@ pub(crate) fn start(
     let unknown = RoleView::unknown(&postgres.cluster, PORT, "Patroni has not been asked yet");
     let (publish, roles) = watch::channel(unknown);
     let (leader, leaders) = watch::channel(None);
+    let own = Consul::new(consul, Some(bundle.secrets.agent_token.clone()));
+    let backups = backup::start(&node.node.name, postgres, own, roles.clone());
     let consul = Consul::new(consul, Some(secrets.patroni_token.clone()));
     tokio::spawn(follow::follow_leader(consul, postgres.cluster.clone(), leader));
     tokio::spawn(wake::wake_patroni(
@@ -69,5 +80,5 @@ pub(crate) fn start(
     tokio::spawn(follow::follow_lag(root.clone(), roles.clone(), lag));
     tokio::spawn(follow::follow_role(follower, leaders, lags, publish));
     tokio::spawn(keep::keep(patroni, Sql::new(root), wanted, roles.clone()));
-    Ok(roles)
+    Ok(Watches { roles, backups })
 }

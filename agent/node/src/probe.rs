@@ -29,6 +29,8 @@ pub(crate) struct Asker {
     pub(crate) redis: Option<watch::Receiver<redis::Snapshot>>,
     /// What the node's database is, where it has one.
     pub(crate) role: Option<watch::Receiver<RoleView>>,
+    /// What is known of the PostgreSQL cluster's backups, where it is backed up.
+    pub(crate) backups: Option<watch::Receiver<Option<postgres::backup::State>>>,
 }
 
 /// How much of a command's output Consul and people are shown.
@@ -61,6 +63,13 @@ async fn ask(asker: &Asker, kind: &CheckKind) -> Answer {
         CheckKind::RedisMemory { warning_percent, critical_percent } => redis_is(asker, |known| {
             redis::check::memory(known, *warning_percent, *critical_percent)
         }),
+        CheckKind::PostgresBackup { age_warning_hours } => match &asker.backups {
+            Some(known) => {
+                let now = postgres::backup::now();
+                postgres::backup::judge(known.borrow().as_ref(), *age_warning_hours, now)
+            }
+            None => Answer::passing("the cluster file asks for no backups"),
+        },
         CheckKind::ConsulAgent {} => match asker.consul.answers().await {
             Ok(()) => Answer::passing("the Consul agent answers"),
             Err(error) => Answer::critical(crate::error::chain(&error)),

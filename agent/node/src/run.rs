@@ -68,9 +68,15 @@ pub(crate) async fn run(places: Places, stop: impl Future<Output = ()>) -> Resul
     });
     let (consul_view, mut consul_views) = watch::channel(ConsulView::default());
 
-    let Database { mut roles, redis } = database::start(&bundle, &places.root, places.consul)?;
-    let asker =
-        Asker { root: places.root.clone(), consul: consul.clone(), role: roles.clone(), redis };
+    let Database { mut roles, redis, backups } =
+        database::start(&bundle, &places.root, places.consul)?;
+    let asker = Asker {
+        root: places.root.clone(),
+        consul: consul.clone(),
+        role: roles.clone(),
+        redis,
+        backups,
+    };
     for (index, check) in spec.role.checks.iter().enumerate() {
         tokio::spawn(duties::ask(asker.clone(), check.clone(), index, answers.clone()));
     }

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 
 use crate::error::Error;
 use crate::http;
+use crate::role::PRIMARY;
 use crate::run::View;
 
 /// Asks the running agent.
@@ -14,6 +15,18 @@ pub(crate) async fn load(agent: SocketAddr) -> Result<View, Error> {
         .map_err(|source| Error::Status { address: agent, source })?;
     serde_json::from_slice(&reply.body)
         .map_err(|source| Error::StatusText { address: agent, source })
+}
+
+/// Ends well where this node is its cluster's primary.
+///
+/// # Errors
+/// It is not, or the agent doesn't say so.
+pub(crate) async fn demand_primary(agent: SocketAddr) -> Result<(), Error> {
+    let database = load(agent).await?.database;
+    match database.is_some_and(|role| role.tags.iter().any(|tag| tag == PRIMARY)) {
+        true => Ok(()),
+        false => Err(Error::NotPrimary),
+    }
 }
 
 /// Prints it.

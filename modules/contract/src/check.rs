@@ -84,6 +84,11 @@ pub enum CheckKind {
         /// Used percent from which the answer is critical.
         critical_percent: u8,
     },
+    /// On a primary: does the backups' repository answer, and when was the last backup made?
+    PostgresBackup {
+        /// Hours since the last backup from which the answer is warning.
+        age_warning_hours: u64,
+    },
     /// Does the local Consul agent know a leader? Not a local question: never a gate.
     ConsulLeader {},
     /// Is this machine's clock kept by network time? A container's is its host's affair.
@@ -128,6 +133,7 @@ impl CheckKind {
             | Self::PostgresReplication { .. }
             | Self::PostgresSynchronous {}
             | Self::PostgresArchiver {}
+            | Self::PostgresBackup { .. }
             // PostgreSQL starts only once Patroni knows its place among the others.
             | Self::PostgresSettings {} => false,
         }

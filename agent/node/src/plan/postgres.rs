@@ -3,6 +3,7 @@
 //! What all members must share is Patroni's dynamic configuration, which Consul holds: [`dynamic`] says what it shall be,
 //! the first start takes it from the file, and the agent on the primary keeps it so.
 
+pub(crate) mod backup;
 mod size;
 
 use std::net::IpAddr;
@@ -48,6 +49,7 @@ pub(super) fn files(
     // JSON is YAML, and no value can be taken for another type.
     let text = serde_json::to_string_pretty(&patroni(node, postgres, secrets, machine))
         .map_err(|source| Error::Json { path: PATRONI.into(), source })?;
+    files.extend(backup::files(postgres, secrets, machine));
     files.push(File::secret_of(POSTGRES, PATRONI, (text + "\n").into_bytes()));
     Ok(files)
 }
@@ -99,15 +101,7 @@ fn patroni(
             "insecure": false,
         },
         "watchdog": watchdog(&node.timings),
-        "bootstrap": {
-            "dcs": dynamic(&node.timings, postgres),
-            "initdb": [
-                // Not the C library's collation: it changes with its version, and indexes with it.
-                { "locale-provider": "builtin" }, { "builtin-locale": "C.UTF-8" },
-                { "locale": "C.UTF-8" }, { "encoding": "UTF8" },
-                "data-checksums",
-            ],
-        },
+        "bootstrap": bootstrap(&node.timings, postgres),
         "postgresql": {
             "listen": format!("{any}:{PORT}"),
             "connect_address": at(address, PORT),
@@ -139,6 +133,24 @@ fn patroni(
     })
 }
 
+/// How a cluster is made that is not there yet.
+fn bootstrap(timings: &Timings, postgres: &Postgres) -> Value {
+    let mut bootstrap = json!({
+        "dcs": dynamic(timings, postgres),
+        "initdb": [
+            // Not the C library's collation: it changes with its version, and indexes with it.
+            { "locale-provider": "builtin" }, { "builtin-locale": "C.UTF-8" },
+            { "locale": "C.UTF-8" }, { "encoding": "UTF8" },
+            "data-checksums",
+        ],
+    });
+    if let Some(restore) = &postgres.restore {
+        bootstrap["method"] = json!("restore");
+        bootstrap["restore"] = backup::restored(restore);
+    }
+    bootstrap
+}
+
 /// Fences a primary whose Patroni can't do it. Where the machine has no watchdog Patroni goes without: a synchronous
 /// primary that was given up can acknowledge nothing, for its replicas have left it.
 fn watchdog(timings: &Timings) -> Value {
@@ -162,6 +174,9 @@ pub(crate) fn dynamic(timings: &Timings, postgres: &Postgres) -> Value {
         "wal_log_hints": "on",
         "track_commit_timestamp": "off",
     });
+    for (name, value) in backup::parameters(postgres) {
+        parameters[name] = json!(value);
+    }
     for (name, value) in &postgres.parameters {
         parameters[name] = json!(value);
     }

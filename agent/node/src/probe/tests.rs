@@ -12,8 +12,13 @@ async fn ask_once(kind: CheckKind) -> Answer {
 
 async fn ask_within(kind: CheckKind, timeout_secs: u64) -> Answer {
     let nowhere = SocketAddr::from(([127, 0, 0, 1], 1));
-    let asker =
-        Asker { root: Root::new("/"), consul: Consul::new(nowhere, None), role: None, redis: None };
+    let asker = Asker {
+        root: Root::new("/"),
+        consul: Consul::new(nowhere, None),
+        role: None,
+        redis: None,
+        backups: None,
+    };
     let mut check = fixture::check("c", false, kind);
     check.timeout_secs = timeout_secs;
     probe(&asker, &check).await

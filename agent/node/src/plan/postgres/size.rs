@@ -30,6 +30,12 @@ impl Machine {
         }
     }
 
+    /// How much log is kept for someone who doesn't take it, a replica or a backup's repository, MiB: beyond this it would
+    /// fill the primary's disk.
+    pub(super) fn log_kept_mib(&self) -> u64 {
+        (self.disk_bytes / MIB / 4).clamp(256, 64 * 1024)
+    }
+
     /// PostgreSQL's parameters for this machine.
     pub(super) fn parameters(&self) -> Vec<(&'static str, String)> {
         let memory = self.memory_bytes / MIB;
@@ -44,7 +50,7 @@ impl Machine {
             ("max_wal_size", mib(disk / 10, 128, 8 * 1024)),
             ("min_wal_size", mib(disk / 40, 80, 1024)),
             // A replica that is gone must not fill the primary's disk: beyond this it is made anew.
-            ("max_slot_wal_keep_size", mib(disk / 4, 256, 64 * 1024)),
+            ("max_slot_wal_keep_size", format!("{}MB", self.log_kept_mib())),
         ]
     }
 }

@@ -1,5 +1,7 @@
 //! What Patroni's configuration promises.
 
+use ballast_bundle::{Backup, Repository, Restore};
+
 use super::*;
 use crate::fixture;
 
@@ -75,4 +77,79 @@ fn a_primary_that_lost_its_key_is_stopped_before_the_next_one_can_have_it() {
             "{availability:?}"
         );
     }
+}
+
+/// The files of a node whose cluster is backed up.
+fn backed_up(repository: Repository, restore: Option<Restore>) -> (Vec<File>, Value) {
+    let mut contents = fixture::Site::new().postgres("n4");
+    let postgres = contents.node.postgres.as_mut().unwrap();
+    postgres.backup = Some(Backup {
+        repository,
+        full: "Sun 02:00".to_owned(),
+        incremental: "Mon..Sat 02:00".to_owned(),
+        keep_full: 2,
+    });
+    postgres.restore = restore;
+    let postgres = postgres.clone();
+    let mut secrets = contents.secrets.postgres.unwrap();
+    secrets.backup_store = Some(["key".to_owned(), "secret".to_owned()]);
+    let files = backup::files(&postgres, &secrets, &MACHINE);
+    (files, patroni(&contents.node, &postgres, &secrets, &MACHINE))
+}
+
+fn store() -> Repository {
+    Repository::S3 {
+        endpoint: "s3.example.org:9000".to_owned(),
+        bucket: "backups".to_owned(),
+        region: "eu-1".to_owned(),
+        path: "/example".to_owned(),
+    }
+}
+
+#[test]
+fn the_stores_secret_is_postgres_own_and_in_no_other_file() {
+    let (files, patroni) = backed_up(store(), None);
+    let holds = |bytes: &[u8]| String::from_utf8_lossy(bytes).contains("secret=secret");
+    let with: Vec<_> = files.iter().filter(|f| holds(&f.bytes)).collect();
+    assert_eq!(with.len(), 1);
+    assert_eq!((with[0].path.as_str(), with[0].mode), (backup::CONFIGURATION, 0o600));
+    assert_eq!(with[0].owner, POSTGRES);
+    assert!(!holds(patroni.to_string().as_bytes()));
+    let text = String::from_utf8_lossy(&with[0].bytes);
+    for line in [
+        "repo1-s3-endpoint=s3.example.org",
+        "repo1-storage-port=9000",
+        "repo1-storage-verify-tls=y",
+        "[main]",
+    ] {
+        assert!(text.lines().any(|l| l == line), "{line} is not in {text}");
+    }
+}
+
+#[test]
+fn a_cluster_archives_where_it_is_backed_up_and_nowhere_else() {
+    let parameters =
+        |config: &Value| config["bootstrap"]["dcs"]["postgresql"]["parameters"].clone();
+    let with = parameters(&backed_up(store(), None).1);
+    assert_eq!(with["archive_mode"], json!("on"));
+    assert_eq!(with["archive_command"], json!("/usr/bin/pgbackrest --stanza=main archive-push %p"));
+    let without = parameters(&config("n4", |_| {}));
+    assert_eq!((&without["archive_mode"], without.get("archive_command")), (&json!("off"), None));
+}
+
+#[test]
+fn a_restored_cluster_reads_the_others_stanza_and_archives_to_its_own() {
+    let to = "2026-01-31 12:00:00.000000+00".to_owned();
+    let restore = Restore { cluster: "old".to_owned(), to };
+    let (files, patroni) = backed_up(store(), Some(restore));
+    let command = patroni["bootstrap"]["restore"]["command"].as_str().unwrap();
+    assert!(
+        command.contains("--stanza=old --type=time --target='2026-01-31 12:00:00.000000+00' "),
+        "{command}"
+    );
+    let archive = &patroni["bootstrap"]["dcs"]["postgresql"]["parameters"]["archive_command"];
+    assert!(archive.as_str().unwrap().contains("--stanza=main "), "{archive}");
+    let text = String::from_utf8_lossy(&files[0].bytes);
+    assert!(text.contains("[main]\n") && text.contains("[old]\n"), "{text}");
+    assert_eq!(config("n4", |_| {})["bootstrap"].get("method"), None);
 }
