@@ -3,7 +3,7 @@
 use ballast_bundle::{Acl, AclPolicy, AclToken};
 use ballast_contract::NODE_SERVICE;
 
-use crate::cluster::{Cluster, Node};
+use crate::cluster::{Cluster, Node, POSTGRES};
 use crate::state::{NodeTokens, SiteSecrets, Token};
 
 const DNS: &str = "dns";
@@ -25,8 +25,8 @@ pub fn access(
         ),
         policy(
             OPERATOR,
-            "Look at everything, change nothing",
-            "operator = \"read\"\nagent_prefix \"\" { policy = \"read\" }\nnode_prefix \"\" { policy = \"read\" }\nservice_prefix \"\" { policy = \"read\" }\n",
+            "Look at everything, change nothing; ask for a backup",
+            &operator_rules(cluster),
         ),
     ];
     let mut tokens = vec![token(&site.operator, "the operator's `ballast status`", OPERATOR)];
@@ -63,6 +63,24 @@ pub fn access(
     Acl { management_token: site.management_token.clone(), policies, tokens, revoked }
 }
 
+/// What the operator's command needs: to read, and to leave a request where the primary's agent looks for one.
+fn operator_rules(cluster: &Cluster) -> String {
+    let mut rules = "operator = \"read\"\nagent_prefix \"\" { policy = \"read\" }\nnode_prefix \"\" { policy = \"read\" }\nservice_prefix \"\" { policy = \"read\" }\n".to_owned();
+    if let Some(prefix) = backups(cluster) {
+        rules.push_str(&format!(
+            "key_prefix \"{prefix}\" {{ policy = \"read\" }}\n\
+             key \"{prefix}request\" {{ policy = \"write\" }}\n"
+        ));
+    }
+    rules
+}
+
+/// The keys about a cluster's backups, where it is backed up.
+fn backups(cluster: &Cluster) -> Option<String> {
+    let postgres = cluster.postgres.as_ref().filter(|p| p.backup.is_some())?;
+    Some(format!("ballast/backup/{}/", postgres.cluster))
+}
+
 /// What a node needs: to write itself and its services, and to read the catalogue and its own Consul agent. Who watches a
 /// database's members votes on them, and takes the leader key from one that a majority gave up; it writes no other node.
 fn node_rules(cluster: &Cluster, node: &Node) -> String {
@@ -76,6 +94,9 @@ fn node_rules(cluster: &Cluster, node: &Node) -> String {
     }
     if node.is_database() {
         rules.push_str(&format!("service \"{NODE_SERVICE}\" {{ policy = \"write\" }}\n"));
+    }
+    if let Some(prefix) = backups(cluster).filter(|_| node.role == POSTGRES) {
+        rules.push_str(&format!("key_prefix \"{prefix}\" {{ policy = \"write\" }}\n"));
     }
     if let Some(cluster) = observed_by(cluster, node) {
         rules.push_str(&format!(

@@ -92,6 +92,25 @@ impl Client {
         self.get(server, &format!("catalog/service/{service}?stale"))
     }
 
+    /// A key's value; none where there is no such key.
+    pub fn key(&self, server: IpAddr, key: &str) -> Result<Option<Vec<u8>>, Silence> {
+        let url = format!("https://{}/v1/kv/{key}?raw", SocketAddr::new(server, PORT));
+        let answer = self.agent.get(&url).header("X-Consul-Token", &self.token).call();
+        let mut answer = match answer {
+            Err(ureq::Error::StatusCode(404)) => return Ok(None),
+            answer => answer.map_err(|error| reason(&error))?,
+        };
+        let body = answer.body_mut().with_config().limit(MAX_ANSWER_BYTES).read_to_vec();
+        body.map(Some).map_err(|error| reason(&error))
+    }
+
+    /// Writes a key.
+    pub fn put_key(&self, server: IpAddr, key: &str, value: &[u8]) -> Result<(), Silence> {
+        let url = format!("https://{}/v1/kv/{key}", SocketAddr::new(server, PORT));
+        let answer = self.agent.put(&url).header("X-Consul-Token", &self.token).send(value);
+        answer.map(|_| ()).map_err(|error| reason(&error))
+    }
+
     fn get<T: DeserializeOwned>(&self, server: IpAddr, path: &str) -> Result<T, Silence> {
         let url = format!("https://{}/v1/{path}", SocketAddr::new(server, PORT));
         let answer = self.agent.get(&url).header("X-Consul-Token", &self.token).call();

@@ -46,6 +46,18 @@ pub enum Error {
     AuthorityExpires { at: String },
     #[error("getting random bytes from the operating system")]
     Random(#[source] getrandom::Error),
+    #[error("the cluster file has no [postgres.backup]: nothing is backed up")]
+    NoBackups,
+    #[error("no Consul server answers: {reasons}")]
+    NoServer { reasons: String },
+    #[error("no primary has said yet which backups there are")]
+    NothingSaid,
+    #[error("the primary {node} could not make the backup: {reason}")]
+    Backup { node: String, reason: String },
+    #[error("no primary has answered within {secs} s")]
+    Unanswered { secs: u64 },
+    #[error("nothing can be restored to {to}: {reason}")]
+    Outside { to: String, reason: String },
     #[error("making {what}")]
     Certificate { what: String, source: rcgen::Error },
     #[error("making the bundle of node {node:?}")]
@@ -87,9 +99,16 @@ impl Error {
             Self::AuthorityExpires { .. } => {
                 "start a new state folder and give every node a bundle made with it"
             }
+            Self::NoBackups => "uncomment it, run `ballast bundle`, and give every node its bundle",
+            Self::NoServer { .. } => "`ballast status` shows which servers answer",
+            Self::NothingSaid | Self::Unanswered { .. } => {
+                "`ballast status` shows whether there is a primary, and whether its bundle has the backups"
+            }
+            Self::Outside { .. } => "`ballast backup list` shows what there is",
             Self::Bundle { source, .. } => source.hint(),
-            Self::Io { .. } | Self::Random(_) | Self::Certificate { .. } => return None,
-            Self::Patroni { .. } | Self::NoRole { .. } | Self::Unconfirmed { .. } => return None,
+            Self::Io { .. } | Self::Random(_) | Self::Backup { .. } => return None,
+            Self::Certificate { .. } | Self::Patroni { .. } => return None,
+            Self::NoRole { .. } | Self::Unconfirmed { .. } => return None,
         })
     }
 
@@ -100,6 +119,7 @@ impl Error {
             Self::OtherSite { .. } | Self::NoState { .. } => 2,
             Self::Credentials { .. } | Self::UnknownSecret { .. } => 2,
             Self::NoMember { .. } | Self::NoRole { .. } | Self::Unconfirmed { asked: false } => 2,
+            Self::NoBackups | Self::Outside { .. } => 2,
             _ => 1,
         }
     }

@@ -2,6 +2,7 @@
 
 mod access;
 mod authority;
+mod backup;
 mod bounds;
 mod bundles;
 mod cluster;
@@ -143,6 +144,19 @@ enum Command {
         #[command(flatten)]
         site: Running,
     },
+    /// Show PostgreSQL's backups, make one now, or plan a restore to a time
+    ///
+    /// Asks through the site's Consul servers, as `status` does; the primary's agent answers there.
+    Backup {
+        #[command(subcommand)]
+        action: BackupAction,
+        /// The cluster file
+        #[arg(long, global = true, value_name = "FILE", default_value = "cluster.toml")]
+        cluster: PathBuf,
+        /// The state folder [default: `state` beside the cluster file]
+        #[arg(long, global = true, value_name = "DIR")]
+        state: Option<PathBuf>,
+    },
     /// Ask the site's Consul servers how every node is; exit with 1 unless all are passing
     ///
     /// Shows its health, whether it is primary or replica and how far behind, how it is counted (SYNC), whether the
@@ -192,6 +206,66 @@ struct Running {
     /// Go on without being asked
     #[arg(long)]
     yes: bool,
+}
+
+#[derive(Subcommand)]
+enum BackupAction {
+    /// Show the backups that there are; exit with 1 unless there is one and the repository is well
+    List {
+        /// Print JSON instead of a table
+        #[arg(long)]
+        json: bool,
+    },
+    /// Make a backup, and wait until it is made
+    Now {
+        /// Everything, instead of what has changed since the last backup
+        #[arg(long)]
+        full: bool,
+        /// Seconds to wait; the backup goes on when they are over
+        #[arg(long, value_name = "SECONDS", default_value_t = 3600)]
+        timeout: u64,
+    },
+    /// Say how fresh machines begin with the data of a time: checks the time, and changes nothing
+    Restore {
+        /// The time, with its offset (RFC 3339): 2026-01-31T12:00:00Z
+        #[arg(long, value_name = "TIME", value_parser = time_of)]
+        to: OffsetDateTime,
+    },
+}
+
+/// How long a server may be silent that is asked about backups.
+const BACKUP_TIMEOUT: Duration = Duration::from_secs(5);
+
+fn back_up(
+    action: BackupAction,
+    path: &Path,
+    state: Option<PathBuf>,
+    now: OffsetDateTime,
+) -> Result<Outcome, Error> {
+    let cluster = cluster::load_cluster(path)?;
+    let state = state.unwrap_or_else(|| beside(path, "state"));
+    let site = backup::Site::open(&cluster, &state, BACKUP_TIMEOUT)?;
+    let now = u64::try_from(now.unix_timestamp()).unwrap_or(0);
+    match action {
+        BackupAction::List { json } => {
+            let backups = site.list()?;
+            let text = if json {
+                format!("{:#}\n", serde_json::json!(backups))
+            } else {
+                backups.table(now)
+            };
+            Ok(Outcome { text, done: backups.is_well(now) })
+        }
+        BackupAction::Now { full, timeout } => {
+            let kind = if full { "full" } else { "incr" };
+            let node = site.back_up(kind, now, Duration::from_secs(timeout))?;
+            Ok(Outcome { text: format!("made a backup of {node}\n"), done: true })
+        }
+        BackupAction::Restore { to } => {
+            let text = site.plan_restore(&site.list()?, to, now)?;
+            Ok(Outcome { text, done: true })
+        }
+    }
 }
 
 fn main() -> ExitCode {
@@ -261,6 +335,7 @@ fn run(cli: Cli) -> Result<Outcome, Error> {
             state.load_site(&cluster.site)?;
             done(format!("{}\n", state.load_password(&name)?))
         }
+        Command::Backup { action, cluster: path, state } => back_up(action, &path, state, now),
         Command::Status { cluster: path, state, json, timeout } => {
             let cluster = cluster::load_cluster(&path)?;
             let state = state.unwrap_or_else(|| beside(&path, "state"));

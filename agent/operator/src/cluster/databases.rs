@@ -3,10 +3,14 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use ballast_bundle::{Backup, Member, Postgres, Redis, Repository, refuse_name, refuse_parameter};
+use ballast_bundle::{
+    Backup, Member, Postgres, Redis, Repository, Restore, refuse_name, refuse_parameter,
+};
 use ballast_contract::{Durability, NODE_SERVICE};
 use ipnet::IpNet;
 use serde::Deserialize;
+use time::format_description::well_known::Rfc3339;
+use time::{OffsetDateTime, UtcOffset};
 use toml::{Spanned, Value};
 
 use super::read::{Checked, NodeTable, Source};
@@ -28,6 +32,14 @@ pub(super) struct PostgresTable {
     parameters: BTreeMap<String, Spanned<Value>>,
     peer_detection: Option<Spanned<bool>>,
     backup: Option<BackupTable>,
+    restore: Option<RestoreTable>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RestoreTable {
+    cluster: Spanned<String>,
+    to: Spanned<String>,
 }
 
 #[derive(Deserialize)]
@@ -150,8 +162,11 @@ impl Source<'_> {
             parameters: self.parameters(&table.parameters)?,
             peer_detection,
             backup,
+            restore: None,
         };
-        Ok(Some((postgres, credentials)))
+        let restore = table.restore.as_ref();
+        let restore = restore.map(|table| self.restore(table, &postgres)).transpose()?;
+        Ok(Some((Postgres { restore, ..postgres }, credentials)))
     }
 
     /// The Redis group.
@@ -277,6 +292,27 @@ impl Source<'_> {
         Ok(parameters)
     }
 
+    /// What a cluster that is not there yet is made from.
+    fn restore(&self, table: &RestoreTable, postgres: &Postgres) -> Checked<Restore> {
+        let to = table.to.get_ref();
+        let Some(to) = recovery_time(to) else {
+            return Err(self.refuse(
+                &table.to,
+                format!("postgres.restore: to {to:?} is not a time with its offset (RFC 3339)"),
+                "write it as \"2026-01-31T12:00:00Z\"; `ballast backup restore` writes the table for you",
+            ));
+        };
+        let restore = Restore { cluster: table.cluster.get_ref().clone(), to };
+        match restore.refuse(postgres) {
+            None => Ok(restore),
+            Some(reason) => Err(self.refuse(
+                &table.cluster,
+                format!("postgres.restore: {reason}"),
+                "name the cluster that was backed up, give this one another name under [postgres], and keep [postgres.backup]",
+            )),
+        }
+    }
+
     fn backup(&self, table: &BackupTable) -> Checked<Backup> {
         let backup = Backup {
             repository: table.repository.get_ref().clone(),
@@ -297,6 +333,14 @@ impl Source<'_> {
             None => Ok(backup),
         }
     }
+}
+
+/// A time (RFC 3339) as PostgreSQL's `recovery_target_time` takes it.
+fn recovery_time(text: &str) -> Option<String> {
+    let time = OffsetDateTime::parse(text, &Rfc3339).ok()?.checked_to_offset(UtcOffset::UTC)?;
+    let (date, clock) = (time.date(), time.time());
+    let (hour, minute, second, micro) = clock.as_hms_micro();
+    Some(format!("{date} {hour:02}:{minute:02}:{second:02}.{micro:06}+00"))
 }
 
 /// A number of bytes as PostgreSQL and Redis write it, where each unit is 1024 of the one before.
