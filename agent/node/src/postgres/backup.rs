@@ -332,7 +332,17 @@ async fn pgbackrest(cluster: &str, arguments: &[&str]) -> Result<Output, String>
 struct Stanza {
     #[serde(default)]
     backup: Vec<Backup>,
+    status: Status,
 }
+
+#[derive(Deserialize)]
+struct Status {
+    code: u64,
+    message: String,
+}
+
+/// That all is well with a repository, and that it has no backup yet (pgBackRest's `info`, "status").
+const WELL: [u64; 2] = [0, 2];
 
 #[derive(Deserialize)]
 struct Backup {
@@ -365,6 +375,16 @@ struct InRepository {
 fn read_info(bytes: &[u8]) -> Result<Vec<Made>, String> {
     let stanzas: Vec<Stanza> = serde_json::from_slice(bytes)
         .map_err(|error| format!("reading what pgBackRest says of its repository: {error}"))?;
+    // A directory that is gone is no failure to pgBackRest, but a repository without this cluster; ours was made ready.
+    let lost = match stanzas.iter().find(|stanza| !WELL.contains(&stanza.status.code)) {
+        Some(stanza) => Some(stanza.status.message.as_str()),
+        None => stanzas.is_empty().then_some("no stanza"),
+    };
+    if let Some(message) = lost {
+        return Err(format!(
+            "the repository has nothing of this cluster any more ({message}): see that `repository` of [postgres.backup] is there"
+        ));
+    }
     let made = stanzas.into_iter().flat_map(|stanza| stanza.backup).map(|backup| Made {
         label: backup.label,
         kind: backup.kind,

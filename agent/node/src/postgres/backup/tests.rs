@@ -49,3 +49,12 @@ fn what_pgbackrest_says_of_a_repository_is_read() {
     assert_eq!(read_info(none).unwrap(), []);
     assert!(read_info(b"ERROR").is_err());
 }
+
+#[test]
+fn a_repository_that_went_away_is_an_error_and_no_empty_repository() {
+    // As pgBackRest 2.55.1 says it, successfully, where the repository's directory is not there.
+    let gone = br#"[{"backup":[],"db":[],"name":"main","status":{"code":1,"message":"missing stanza path"}}]"#;
+    let error = read_info(gone).unwrap_err();
+    assert!(error.contains("missing stanza path"), "{error}");
+    assert!(read_info(b"[]").is_err());
+}
