@@ -115,6 +115,23 @@ fn one_observer_that_is_cut_off_gives_nobody_up() {
 }
 
 #[test]
+fn an_observer_that_reaches_no_majority_does_not_even_vote() {
+    with_seeds(100, |site, seed| {
+        // Consul hears it, so that nothing but its own judgement keeps it from voting.
+        site.consul_hears_all = true;
+        let observer = 1 + site.random.index(NODES - 1);
+        for other in (0..NODES).filter(|other| *other != observer) {
+            site.cut(observer, other);
+        }
+        for _ in 0..60 {
+            site.run_for(50);
+            assert_eq!(site.votes(), 0, "seed {seed}: a node that is cut off voted");
+        }
+        assert!(site.suspects(observer, P1), "seed {seed}: nothing was suspected");
+    });
+}
+
+#[test]
 fn a_minority_that_cannot_see_the_primary_gives_nobody_up() {
     with_seeds(400, |site, _| {
         site.consul_hears_all = true;
