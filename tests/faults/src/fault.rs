@@ -23,8 +23,8 @@ const FILLING: (usize, u32) = (256 << 10, 2_000);
 /// Ports of Consul's gossip, and of DNS.
 const GOSSIP: &str = "8301";
 const NAMES: &str = "{ 53, 8600 }";
-/// Takes back what mutes a node.
-const SPEAK: &str = "nft delete table inet faults";
+/// Takes back what mutes a node; one that was switched off has nothing to be taken back.
+const SPEAK: &str = "nft 'table inet faults; delete table inet faults'";
 
 /// The server's first process is the oldest of its name.
 const KILL_SERVER: &str = r#"
@@ -344,8 +344,8 @@ mod tests {
     fn nft_takes_the_rules_that_mute_a_node_and_takes_them_back() {
         let nft = std::env::var("BALLAST_NFT").unwrap();
         for ports in [GOSSIP, NAMES] {
-            let script =
-                format!("{} && {SPEAK}", drop_ports(ports)).replace("nft ", &format!("{nft} "));
+            let script = format!("{} && {SPEAK} && {SPEAK}", drop_ports(ports))
+                .replace("nft ", &format!("{nft} "));
             let output = std::process::Command::new("unshare")
                 .args(["-r", "-n", "sh", "-c", &script])
                 .output()
