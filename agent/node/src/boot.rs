@@ -9,8 +9,11 @@ pub(crate) mod find;
 use std::path::Path;
 use std::time::SystemTime;
 
-use ballast_bundle::{Bundle, Expectation, SiteKey, Trust, load_generation, unpack, verify};
+use ballast_bundle::{
+    Bundle, Expectation, Identity, SiteKey, Trust, load_generation, unpack, verify,
+};
 use ballast_contract::{Spec, paths};
+use sha2::{Digest, Sha256};
 
 use crate::error::{Error, chain};
 use crate::log;
@@ -192,7 +195,7 @@ pub(crate) fn apply(root: &Root, spec: &Spec, bundle: &Bundle) -> Result<(), Err
         secrets: &bundle.secrets,
         acl: bundle.acl.as_ref(),
         certificates: [load("consul/ca.pem")?, load("consul/cert.pem")?, load("consul/key.pem")?],
-        consul_id: consul_id(root)?,
+        consul_id: consul_id(root, &bundle.node.node)?,
         link: Link::find(&bundle.node, root),
         machine: Machine::look(&root.at(DATA)),
         redis: plan::redis::Kept::load(root, &plan::redis::Layout::default())?,
@@ -206,20 +209,44 @@ pub(crate) fn apply(root: &Root, spec: &Spec, bundle: &Bundle) -> Result<(), Err
     Ok(())
 }
 
-/// Consul's id of this node, drawn on the first boot.
+/// Consul's id of this node, kept from the first boot on.
 const CONSUL_ID: &str = "/var/lib/ballast/consul-node-id";
 
-/// Consul's id of this node. It lives and dies with the state partition: a server that lost its Raft log must come back
-/// as another one.
-fn consul_id(root: &Root) -> Result<String, Error> {
+/// Consul's id of this node. A server's lives and dies with the state partition: one that lost its Raft log must come back
+/// as another one. Any other node's follows from what it is, so that one whose disk was lost comes back as the same: Consul
+/// keeps a name for the id that had it, and would go on telling what the node was before.
+fn consul_id(root: &Root, node: &Identity) -> Result<String, Error> {
     if let Some(bytes) = root.load(CONSUL_ID)? {
         return Ok(String::from_utf8_lossy(&bytes).trim().to_owned());
     }
-    // The kernel's random number generator, as a new UUID at every read: random(4).
-    let source = "/proc/sys/kernel/random/uuid";
-    let id = std::fs::read_to_string(source).map_err(Error::io("reading", source))?;
+    let id = if node.role == plan::SERVER_ROLE {
+        // The kernel's random number generator, as a new UUID at every read: random(4).
+        let source = "/proc/sys/kernel/random/uuid";
+        let id = std::fs::read_to_string(source).map_err(Error::io("reading", source))?;
+        id.trim().to_owned()
+    } else {
+        uuid_of(&format!("{}/{}/{}", node.site, node.datacenter, node.name))
+    };
     root::save(&root.at(CONSUL_ID), id.as_bytes(), 0o644, None)?;
-    Ok(id.trim().to_owned())
+    Ok(id)
+}
+
+/// A UUID that follows from a text: version 8 of RFC 9562, from its SHA-256.
+fn uuid_of(text: &str) -> String {
+    let digest = Sha256::digest(text.as_bytes());
+    let mut number =
+        digest.iter().take(16).fold(0_u128, |number, byte| number << 8 | u128::from(*byte));
+    number = number & !(0xf << 76) | 8 << 76;
+    number = number & !(0b11 << 62) | 0b10 << 62;
+    let hex = format!("{number:032x}");
+    let mut id = String::new();
+    for (index, digit) in hex.chars().enumerate() {
+        if [8, 12, 16, 20].contains(&index) {
+            id.push('-');
+        }
+        id.push(digit);
+    }
+    id
 }
 
 /// Removes what Consul kept of its checks' last answers: they are of the boot before, and would count as passing until

@@ -218,6 +218,25 @@ fn a_node_keeps_its_consul_id_as_long_as_its_disk() {
 }
 
 #[test]
+fn a_node_that_is_no_consul_server_has_its_consul_id_without_its_disk() {
+    let node = |name: &str| Identity {
+        site: "lab".into(),
+        name: name.into(),
+        role: "postgres".into(),
+        datacenter: "dc1".into(),
+    };
+    let id = |name: &str| {
+        let machine = Machine::new();
+        consul_id(&Root::new(machine.root.path()), &node(name)).unwrap()
+    };
+    assert_eq!(id("postgres-1"), id("postgres-1"));
+    assert_ne!(id("postgres-1"), id("postgres-2"));
+    // RFC 9562: version 8, variant 10.
+    let (version, variant) = (id("postgres-1").as_bytes()[14], id("postgres-1").as_bytes()[19]);
+    assert!(version == b'8' && b"89ab".contains(&variant), "{}", id("postgres-1"));
+}
+
+#[test]
 fn what_consul_remembers_of_checks_before_the_boot_is_forgotten() {
     let (site, machine) = (fixture::Site::new(), Machine::new());
     fs::create_dir_all(machine.at("/var/lib/consul/checks/state")).unwrap();

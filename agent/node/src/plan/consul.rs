@@ -7,7 +7,7 @@ use super::{CONSUL, CONSUL_TLS, File, LAST_FILE};
 use crate::error::Error;
 
 /// The name that makes a Consul agent a server; every other role runs a client.
-const SERVER_ROLE: &str = "consul-server";
+pub(crate) const SERVER_ROLE: &str = "consul-server";
 
 pub(super) fn agent_file(
     id: &str,
