@@ -234,10 +234,10 @@ fn consul_id(root: &Root, node: &Identity) -> Result<String, Error> {
 /// A UUID that follows from a text: version 8 of RFC 9562, from its SHA-256.
 fn uuid_of(text: &str) -> String {
     let digest = Sha256::digest(text.as_bytes());
-    let mut number =
-        digest.iter().take(16).fold(0_u128, |number, byte| number << 8 | u128::from(*byte));
-    number = number & !(0xf << 76) | 8 << 76;
-    number = number & !(0b11 << 62) | 0b10 << 62;
+    let number =
+        digest.iter().take(16).fold(0_u128, |number, byte| (number << 8) | u128::from(*byte));
+    let versioned = (number & !(0xf << 76)) | (8 << 76);
+    let number = (versioned & !(0b11 << 62)) | (0b10 << 62);
     let hex = format!("{number:032x}");
     let mut id = String::new();
     for (index, digit) in hex.chars().enumerate() {

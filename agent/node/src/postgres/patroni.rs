@@ -146,7 +146,7 @@ fn base64(bytes: &[u8]) -> String {
     let mut text = String::new();
     for chunk in bytes.chunks(3) {
         let byte = |i: usize| u32::from(chunk.get(i).copied().unwrap_or(0));
-        let group = byte(0) << 16 | byte(1) << 8 | byte(2);
+        let group = (byte(0) << 16) | (byte(1) << 8) | byte(2);
         text.push(digit(group >> 18));
         text.push(digit(group >> 12));
         text.push(if chunk.len() > 1 { digit(group >> 6) } else { '=' });
