@@ -442,6 +442,12 @@ final: {
     "/usr/share/zsh"
   ];
 
+  # Every node runs a Consul agent, and all of them gossip.
+  role.ports = {
+    consul-lan = { port = 8301; protocol = "tcp"; from = "site"; };
+    consul-lan-udp = { port = 8301; protocol = "udp"; from = "site"; };
+  };
+
   role.checks = {
     disk = {
       intervalSecs = 30;

@@ -8,8 +8,6 @@
     # Consul registers the service `consul` for its servers itself.
     ports = {
       consul-rpc = { port = 8300; protocol = "tcp"; from = "site"; };
-      consul-lan = { port = 8301; protocol = "tcp"; from = "site"; };
-      consul-lan-udp = { port = 8301; protocol = "udp"; from = "site"; };
       consul-wan = { port = 8302; protocol = "tcp"; from = "site"; };
       consul-wan-udp = { port = 8302; protocol = "udp"; from = "site"; };
       # Who is primary, for clients outside as well: nodes and services of the site, to be read.

@@ -191,8 +191,6 @@ final: {
     name = "postgres";
     healthyWithinSecs = 300;
     ports = {
-      consul-lan = { port = 8301; protocol = "tcp"; from = "site"; };
-      consul-lan-udp = { port = 8301; protocol = "udp"; from = "site"; };
       # Observers ask the agent here whether the machine lives.
       peers = { port = 8511; protocol = "udp"; from = "site"; };
       patroni = { port = 8008; protocol = "tcp"; from = "site"; };

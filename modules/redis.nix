@@ -110,8 +110,6 @@
     name = "redis";
     healthyWithinSecs = 300;
     ports = {
-      consul-lan = { port = 8301; protocol = "tcp"; from = "site"; };
-      consul-lan-udp = { port = 8301; protocol = "udp"; from = "site"; };
       redis = { port = 6379; protocol = "tcp"; from = "clients"; };
       sentinel = { port = 26379; protocol = "tcp"; from = "site"; };
     };
