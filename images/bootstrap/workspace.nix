@@ -95,6 +95,7 @@ in
     clippy = cargo {
       name = "ballast-clippy";
       sources = members ++ [ "clippy.toml" "images/debian.lock.json" ];
+      dependencies = compiled "check" "check --workspace --all-targets" { };
       commands = "check --workspace --all-targets --keep-going";
       RUSTC_WORKSPACE_WRAPPER = "${toolchain}/bin/clippy-driver";
       # A short text may be collected from its parts; later clippys no longer mind.
