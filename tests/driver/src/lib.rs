@@ -1,7 +1,6 @@
 //! Machines from our images: the library behind `ballast-machines`, for other programs of the workspace that boot them.
 
 pub mod backend;
-pub mod base64;
 pub mod boot;
 pub mod cluster;
 pub mod consul;

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+use base64::prelude::{BASE64_STANDARD, Engine};
 use hyper::body::Bytes;
 use hyper::{Method, StatusCode};
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer, de};
 use serde_json::{Value, json};
 
 use super::{Consul, Error, Index, escape};
@@ -48,7 +49,13 @@ struct Stored {
     key: String,
     modify_index: u64,
     /// In base64; null where it is empty.
-    value: Option<String>,
+    #[serde(deserialize_with = "bytes")]
+    value: Vec<u8>,
+}
+
+fn bytes<'de, D: Deserializer<'de>>(source: D) -> Result<Vec<u8>, D::Error> {
+    let text = Option::<String>::deserialize(source)?.unwrap_or_default();
+    BASE64_STANDARD.decode(text).map_err(de::Error::custom)
 }
 
 /// Which keys are asked for.
@@ -85,7 +92,7 @@ impl Consul {
         let stored: Vec<Stored> = reply.successful()?.json()?;
         let entries = stored.into_iter().map(|entry| Entry {
             key: entry.key,
-            value: decode_base64(&entry.value.unwrap_or_default()),
+            value: entry.value,
             index: entry.modify_index,
         });
         Ok((entries.collect(), next))
@@ -136,40 +143,21 @@ fn escape_key(key: &str) -> String {
     key.split('/').map(escape).collect::<Vec<_>>().join("/")
 }
 
-/// Bytes from base64 (RFC 4648, 4), which Consul writes; what is not of its alphabet is passed over.
-fn decode_base64(text: &str) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(text.len() * 3 / 4);
-    let (mut bits, mut held) = (0_u32, 0_u32);
-    for digit in text.bytes() {
-        let value = match digit {
-            b'A'..=b'Z' => digit - b'A',
-            b'a'..=b'z' => digit - b'a' + 26,
-            b'0'..=b'9' => digit - b'0' + 52,
-            b'+' => 62,
-            b'/' => 63,
-            _ => continue,
-        };
-        bits = (bits << 6) | u32::from(value);
-        held += 6;
-        if held >= 8 {
-            held -= 8;
-            bytes.extend(u8::try_from((bits >> held) & 0xFF));
-        }
-    }
-    bytes
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn base64_of_every_length_is_read() {
-        for (text, bytes) in
-            [("", ""), ("Zg==", "f"), ("Zm8=", "fo"), ("Zm9v", "foo"), ("cDE=", "p1")]
-        {
-            assert_eq!(decode_base64(text), bytes.as_bytes());
-        }
-        assert_eq!(decode_base64("//79/A=="), [0xFF, 0xFE, 0xFD, 0xFC]);
+    fn a_key_is_read_as_consul_writes_it() {
+        let stored = |value: &str| {
+            let text = format!(
+                r#"{{"Key":"a/b","ModifyIndex":7,"LockIndex":0,"Flags":0,"Value":{value}}}"#
+            );
+            serde_json::from_str(&text).map(|stored: Stored| stored.value)
+        };
+        assert_eq!(stored(r#""cDE=""#).unwrap(), b"p1");
+        assert_eq!(stored("null").unwrap(), b"");
+        let refused = stored(r#""p1""#).unwrap_err().to_string();
+        assert!(refused.starts_with("Invalid padding"), "{refused}");
     }
 }

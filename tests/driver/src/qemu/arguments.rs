@@ -5,11 +5,11 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use base64::prelude::{BASE64_STANDARD, Engine};
 use nix::sys::prctl;
 use nix::sys::signal::Signal;
 
 use super::{Accel, Hardware};
-use crate::base64;
 use crate::error::{Error, Result};
 use crate::machine::{Boot, Bundle, Wanted};
 use crate::programs::Programs;
@@ -144,7 +144,7 @@ pub fn save_smbios(dir: &Path, wanted: &Wanted) -> Result<Vec<PathBuf>> {
     let mut paths = Vec::new();
     for (number, (name, value)) in credentials.iter().enumerate() {
         let path = dir.join(format!("smbios-{number}"));
-        let text = format!("io.systemd.credential.binary:{name}={}", base64::encode(value));
+        let text = format!("io.systemd.credential.binary:{name}={}", BASE64_STANDARD.encode(value));
         fs::write(&path, text).map_err(Error::file("writing", &path))?;
         paths.push(path);
     }

@@ -3,10 +3,10 @@
 use std::fs;
 use std::io::Read;
 
+use base64::prelude::{BASE64_STANDARD, Engine};
 use ed25519_dalek::SigningKey;
 
 use super::{ANSWER, ensure};
-use crate::base64;
 use crate::cluster::{Availability, CONSUL_SERVER, Cluster, Layout};
 use crate::error::{Error, Result};
 use crate::machine::Machine;
@@ -82,7 +82,7 @@ pub fn try_refusal(trial: &Trial, machine: &mut dyn Machine, refusal: &Refusal) 
          base64 -d >ballast.bundle <<'end of bundle'\n{}\nend of bundle\n\
          echo consul-3 >ballast.node\n\
          CREDENTIALS_DIRECTORY=/run/offered ballast-agent boot",
-        base64::encode(&bundle)
+        BASE64_STANDARD.encode(&bundle)
     );
     let ran = machine.run(&script, ANSWER)?;
     let sentences = ran.text.lines().filter(|line| !line.contains("hint:")).count();
