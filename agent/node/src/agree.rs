@@ -5,10 +5,9 @@
 
 use std::collections::BTreeMap;
 
-use crate::state::{Answer, Health, State};
+use ballast_contract::NODE_CHECK;
 
-/// The id of the check that speaks for the node as a whole; those of single checks begin with it and a colon.
-pub(crate) const NODE_CHECK: &str = "ballast";
+use crate::state::{Answer, Health, State};
 
 /// What Consul shall hold.
 #[derive(Debug, Clone, PartialEq, Eq)]

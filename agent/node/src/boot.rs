@@ -12,7 +12,7 @@ use std::time::SystemTime;
 use ballast_bundle::{
     Bundle, Expectation, Identity, SiteKey, Trust, load_generation, unpack, verify,
 };
-use ballast_contract::{Spec, paths};
+use ballast_contract::{Spec, paths, roles};
 use sha2::{Digest, Sha256};
 
 use crate::error::{Error, chain};
@@ -219,7 +219,7 @@ fn consul_id(root: &Root, node: &Identity) -> Result<String, Error> {
     if let Some(bytes) = root.load(CONSUL_ID)? {
         return Ok(String::from_utf8_lossy(&bytes).trim().to_owned());
     }
-    let id = if node.role == plan::SERVER_ROLE {
+    let id = if node.role == roles::CONSUL_SERVER {
         // The kernel's random number generator, as a new UUID at every read: random(4).
         let source = "/proc/sys/kernel/random/uuid";
         let id = std::fs::read_to_string(source).map_err(Error::io("reading", source))?;

@@ -11,7 +11,6 @@ pub(crate) mod redis;
 use ballast_bundle::{Acl, NodeConfig, Secrets};
 use ballast_contract::{Spec, paths};
 
-pub(crate) use consul::SERVER_ROLE;
 pub(crate) use firewall::{GIVEN_UP, SHUT_PORTS, TABLE, closed};
 pub(crate) use network::Link;
 

@@ -16,16 +16,10 @@ use ballast_bundle::{Member, Postgres, Redis};
 use ballast_contract::Timings;
 use ipnet::IpNet;
 
+pub use ballast_contract::roles::{CONSUL_SERVER, POSTGRES, REDIS};
+
 pub use self::read::read_cluster;
 use crate::error::Error;
-
-/// The role whose nodes hold the catalogue.
-pub const CONSUL_SERVER: &str = "consul-server";
-
-/// The role whose nodes are PostgreSQL under Patroni.
-pub const POSTGRES: &str = "postgres";
-/// The role whose nodes are Redis with Sentinel.
-pub const REDIS: &str = "redis";
 
 /// The largest cluster.toml that is read.
 const MAX_BYTES: u64 = 1 << 20;

@@ -7,6 +7,7 @@ mod check;
 mod image;
 pub mod paths;
 mod refuse;
+pub mod roles;
 
 pub use availability::{Availability, Durability, Timings};
 pub use check::{Check, CheckKind, NODE_CHECK, NODE_SERVICE};

@@ -4,11 +4,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+pub use ballast_contract::roles::{CONSUL_SERVER, POSTGRES, REDIS};
+
 use crate::error::{Error, Result};
 use crate::programs::output;
 
-/// The role whose nodes hold the catalogue.
-pub const CONSUL_SERVER: &str = "consul-server";
 /// The clients' own address in the site's network, with its prefix length.
 pub const CLIENTS_ADDRESS: &str = "10.83.0.1/24";
 const NETWORK: &str = "10.83.0.0/24";
@@ -143,7 +143,7 @@ mod tests {
 
     #[test]
     fn nodes_of_all_roles_have_names_numbers_and_addresses_of_their_own() {
-        let layout = Layout::new(&[(CONSUL_SERVER, 3), ("postgres", 3), ("redis", 3)]);
+        let layout = Layout::new(&[(CONSUL_SERVER, 3), (POSTGRES, 3), (REDIS, 3)]);
         let names: Vec<&str> = layout.nodes.iter().map(|node| node.name.as_str()).collect();
         let all =
             "consul-1 consul-2 consul-3 postgres-1 postgres-2 postgres-3 redis-1 redis-2 redis-3";

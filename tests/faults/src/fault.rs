@@ -3,6 +3,7 @@
 use std::thread;
 use std::time::Duration;
 
+use ballast_machines::cluster::{CONSUL_SERVER, POSTGRES, REDIS};
 use ballast_machines::error::Error as Machines;
 use ballast_machines::fleet::Fleet;
 
@@ -63,12 +64,12 @@ pub fn victims(
     Ok(match victim {
         Victim::Primary => vec![primary(Store::Postgres)?],
         Victim::Master => vec![primary(Store::Redis)?],
-        Victim::Replica => other(fleet, "postgres", &[&primary(Store::Postgres)?], chance)?,
-        Victim::RedisReplica => other(fleet, "redis", &[&primary(Store::Redis)?], chance)?,
+        Victim::Replica => other(fleet, POSTGRES, &[&primary(Store::Postgres)?], chance)?,
+        Victim::RedisReplica => other(fleet, REDIS, &[&primary(Store::Redis)?], chance)?,
         Victim::ConsulLeader => vec![consul_leader(fleet)?],
         Victim::ConsulMajority => {
             let leader = consul_leader(fleet)?;
-            let mut both = other(fleet, "consul-server", &[&leader], chance)?;
+            let mut both = other(fleet, CONSUL_SERVER, &[&leader], chance)?;
             both.insert(0, leader);
             both
         }

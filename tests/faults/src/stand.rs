@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use ballast_machines::backend::Runs;
-use ballast_machines::cluster::{Availability, CONSUL_SERVER, Layout};
+use ballast_machines::cluster::{Availability, CONSUL_SERVER, Layout, POSTGRES, REDIS};
 use ballast_machines::error::chain;
 use ballast_machines::fleet::Fleet;
 use ballast_machines::given::Given;
@@ -69,7 +69,7 @@ impl Stand {
         let durability = durability.map(|word| format!("durability = \"{word}\"\n"));
         let layout = Layout {
             tables: format!("[postgres]\n{}\n{TABLES}", durability.unwrap_or_default()),
-            ..Layout::new(&[(CONSUL_SERVER, EACH), ("postgres", EACH), ("redis", EACH)])
+            ..Layout::new(&[(CONSUL_SERVER, EACH), (POSTGRES, EACH), (REDIS, EACH)])
                 .with(plan.availability)
         };
         let mut fleet = Fleet::make(&plan.given, Runs::Nspawn, &layout)?;

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
+use ballast_contract::NODE_CHECK;
 use hyper::Method;
 use hyper::body::Bytes;
 use serde::Deserialize;
 
 use super::{Consul, Error, escape};
-use crate::agree::NODE_CHECK;
 use crate::state::Health;
 
 /// A place in Consul's history (`X-Consul-Index`).

@@ -1,13 +1,11 @@
 //! Consul's agent configuration for 1.8: mutual TLS, gossip encryption, ACLs that deny, and nothing that is not used.
 
 use ballast_bundle::{Acl, NodeConfig, Secrets};
+use ballast_contract::roles::CONSUL_SERVER;
 use serde_json::{Value, json};
 
 use super::{CONSUL, CONSUL_TLS, File, LAST_FILE};
 use crate::error::Error;
-
-/// The name that makes a Consul agent a server; every other role runs a client.
-pub(crate) const SERVER_ROLE: &str = "consul-server";
 
 pub(super) fn agent_file(
     id: &str,
@@ -21,7 +19,7 @@ pub(super) fn agent_file(
 }
 
 fn agent(id: &str, node: &NodeConfig, secrets: &Secrets, acl: Option<&Acl>) -> Value {
-    let server = node.node.role == SERVER_ROLE;
+    let server = node.node.role == CONSUL_SERVER;
     let address = node.network.address.addr();
     let any = if address.is_ipv4() { "0.0.0.0" } else { "[::]" };
     let primary = node.consul.primary_datacenter.as_ref().unwrap_or(&node.node.datacenter);

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use clap::Args;
 
 use crate::backend::{self, Backend, Chosen, Runs};
-use crate::cluster::{Availability, CONSUL_SERVER, Layout};
+use crate::cluster::{Availability, CONSUL_SERVER, Layout, POSTGRES, REDIS};
 use crate::error::{Error, Result};
 use crate::fleet::Fleet;
 use crate::given::Given;
@@ -18,7 +18,7 @@ use crate::programs::tail;
 use progress::Progress;
 
 /// Roles of the lab's site, those that others need first.
-const ROLES: [&str; 3] = [CONSUL_SERVER, "postgres", "redis"];
+const ROLES: [&str; 3] = [CONSUL_SERVER, POSTGRES, REDIS];
 /// Nodes of each role: three bear the loss of one.
 const EACH: u8 = 3;
 /// Within which all must be healthy, and what each machine adds where instructions are translated.
