@@ -86,7 +86,7 @@ final: {
     ConditionPathExists=/run/ballast/root-disk
   '';
 
-  # Time comes from the servers that DHCP or the agent name, and from no others.
+  # Time comes from the servers that the bundle names (the agent writes them to the link), and from no others.
   files."/usr/lib/systemd/timesyncd.conf.d/ballast.conf".text = ''
     [Time]
     NTP=
@@ -308,7 +308,7 @@ final: {
       text = ''
         [Unit]
         Description=Network time
-        # The agent may have named servers; others come with an address.
+        # The link says whom to ask.
         After=ballast-boot.service systemd-networkd.service
         ConditionCapability=CAP_SYS_TIME
         ConditionVirtualization=!container

@@ -92,3 +92,8 @@ pub fn is_label(name: &str) -> bool {
         && ends.iter().all(|b| b.is_some_and(plain))
         && name.bytes().all(|b| plain(b) || b == b'-')
 }
+
+/// Whether this is an address, or a host's name: labels ([`is_label`]) with dots between them.
+pub fn is_host(name: &str) -> bool {
+    name.parse::<std::net::IpAddr>().is_ok() || name.split('.').all(is_label)
+}

@@ -35,7 +35,7 @@ pub use database::{
     Backup, Member, Observed, Postgres, PostgresSecrets, Redis, RedisSecrets, Repository, Restore,
     is_identifier, is_password, refuse_name, refuse_parameter,
 };
-pub use document::{DocumentError, is_label, line_of, read_toml};
+pub use document::{DocumentError, is_host, is_label, line_of, read_toml};
 pub use error::Error;
 pub use manifest::{Manifest, ManifestFile};
 pub use node::{ConsulSettings, Identity, Network, NodeConfig, Secrets, is_interface};

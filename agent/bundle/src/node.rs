@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::database::{
     Member, Observed, Postgres, PostgresSecrets, Redis, RedisSecrets, is_password,
 };
-use crate::document::is_label;
+use crate::document::{is_host, is_label};
 use crate::{Error, VERSION, read_toml};
 
 pub(crate) const NODE: &str = "node.toml";
@@ -70,6 +70,9 @@ pub struct Network {
     /// Name servers for what is not Consul's.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub dns: Vec<IpAddr>,
+    /// Time servers (NTP), by address or name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ntp: Vec<String>,
     /// The interface, by name pattern as in systemd.network(5) or by MAC address; without it, the first Ethernet one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub interface: Option<String>,
@@ -155,11 +158,17 @@ impl NodeConfig {
                 ));
             }
         }
-        let Network { address, gateway, dns: _, interface, site: _, clients: _ } = &self.network;
+        let Network { address, gateway, dns: _, ntp, interface, site: _, clients: _ } =
+            &self.network;
         if let Some(gateway) = gateway {
             if !address.contains(gateway) {
                 return refuse(format!("network.gateway {gateway} is outside {}", address.trunc()));
             }
+        }
+        if let Some(server) = ntp.iter().find(|server| !is_host(server)) {
+            return refuse(format!(
+                "network.ntp {server:?} is neither an address nor a host's name"
+            ));
         }
         if let Some(name) = interface {
             if !is_interface(name) {

@@ -74,6 +74,7 @@ impl Site {
                 address: format!("{address}/24").parse().unwrap(),
                 gateway: None,
                 dns: vec![],
+                ntp: vec![],
                 interface: None,
                 site: vec!["10.0.0.0/24".parse().unwrap()],
                 clients: vec![],

@@ -221,7 +221,7 @@ fn clock_is_kept(root: &Root) -> Answer {
         return Answer::passing("the clock was set by network time");
     }
     Answer::warning(
-        "no time server has answered yet: see that the bundle's network reaches one, and the journal of systemd-timesyncd.service",
+        "no time server has answered yet: name some that this node reaches as `ntp` of its data centre, and see the journal of systemd-timesyncd.service",
     )
 }
 

@@ -153,6 +153,7 @@ fn node_config(cluster: &Cluster, node: &Node) -> NodeConfig {
             address: node.address,
             gateway: datacenter.and_then(|d| d.gateway),
             dns: datacenter.map(|d| d.dns.clone()).unwrap_or_default(),
+            ntp: datacenter.map(|d| d.ntp.clone()).unwrap_or_default(),
             interface: node.interface.clone(),
             site: cluster.datacenters.iter().map(|d| d.network).collect(),
             clients: cluster.clients.clone(),

@@ -51,6 +51,8 @@ pub struct Datacenter {
     pub network: IpNet,
     pub gateway: Option<IpAddr>,
     pub dns: Vec<IpAddr>,
+    /// Time servers, by address or name.
+    pub ntp: Vec<String>,
 }
 
 /// A machine.

@@ -86,6 +86,12 @@ const REFUSALS: &[(&str, u32, &str, &str)] = &[
         "gateway: address 10.0.9.1 is outside network 10.0.0.0/24 of data centre \"dc1\"",
         "correct the address, the network, or the data centre",
     ),
+    (
+        "time-server-with-port",
+        7,
+        "data centre \"dc1\": time server \"10.0.0.1:123\" is neither an address nor a host's name",
+        "write \"10.0.0.1\" or \"time.example.net\"",
+    ),
     ("missing-key", 15, "`[[node]]`: missing field `address`", "add the missing key"),
     ("missing-site", 1, "missing field `site`", "add the missing key"),
     (
@@ -152,7 +158,7 @@ const REFUSALS: &[(&str, u32, &str, &str)] = &[
     (
         "unknown-key",
         7,
-        "unknown field `gatway`, expected one of `name`, `network`, `gateway`, `dns`",
+        "unknown field `gatway`, expected one of `name`, `network`, `gateway`, `dns`, `ntp`",
         "correct the key's spelling, or take it out",
     ),
     (

@@ -230,6 +230,11 @@ fn a_value_out_of_range_is_refused() {
         ),
         (
             "[network]",
+            "[network]\nntp = [\"10.0.0.1\", \"time server\"]",
+            "node.toml: network.ntp \"time server\" is neither",
+        ),
+        (
+            "[network]",
             "[network]\ninterface = \"a\\nb\"",
             "node.toml: network.interface \"a\\nb\" is not",
         ),

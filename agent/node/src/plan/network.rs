@@ -73,6 +73,10 @@ pub(super) fn link_file(node: &NodeConfig, link: &Link) -> File {
     for server in &network.dns {
         text += &format!("DNS={server}\n");
     }
+    for server in &network.ntp {
+        // systemd-timesyncd asks those of the link (systemd.network(5), NTP=).
+        text += &format!("NTP={server}\n");
+    }
     if !network.dns.is_empty() {
         // Without it Consul's DNS, which answers for its own domain alone, would be asked for every other name too.
         text += "Domains=~.\n";
@@ -120,6 +124,19 @@ mod tests {
         links.push(link("card 2", 9, true, true));
         links.push(link("card 1", 5, true, true));
         assert_eq!(first_ethernet(links).unwrap(), "card 1");
+    }
+
+    #[test]
+    fn the_link_names_the_servers_of_the_bundle_and_no_others() {
+        let mut node = crate::fixture::Site::new().contents("node-1", "web").node;
+        node.network.gateway = Some([10, 0, 0, 1].into());
+        node.network.ntp = vec!["10.0.0.9".into(), "time.example.net".into()];
+        let file = link_file(&node, &Link("Name=eth0".into()));
+        let text = String::from_utf8(file.bytes).unwrap();
+        for line in ["Gateway=10.0.0.1", "NTP=10.0.0.9", "NTP=time.example.net", "DHCP=no"] {
+            assert!(text.lines().any(|l| l == line), "{line}: {text}");
+        }
+        assert!(!text.contains("DNS=1"), "{text}");
     }
 
     #[test]

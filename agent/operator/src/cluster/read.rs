@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 
-use ballast_bundle::{DocumentError, is_interface, is_label, line_of, read_toml};
+use ballast_bundle::{DocumentError, is_host, is_interface, is_label, line_of, read_toml};
 use ballast_contract::Availability;
 use ipnet::IpNet;
 use serde::Deserialize;
@@ -60,6 +60,8 @@ struct DatacenterTable {
     gateway: Option<Spanned<IpAddr>>,
     #[serde(default)]
     dns: Vec<IpAddr>,
+    #[serde(default)]
+    ntp: Vec<Spanned<String>>,
 }
 
 #[derive(Deserialize)]
@@ -222,11 +224,23 @@ impl Source<'_> {
             if let Some(gateway) = &table.gateway {
                 self.host("gateway", gateway, &name, network)?;
             }
+            if let Some(server) = table.ntp.iter().find(|server| !is_host(server.get_ref())) {
+                let reason = format!(
+                    "data centre {name:?}: time server {:?} is neither an address nor a host's name",
+                    server.get_ref()
+                );
+                return Err(self.refuse(
+                    server,
+                    reason,
+                    "write \"10.0.0.1\" or \"time.example.net\"",
+                ));
+            }
             datacenters.push(Datacenter {
                 name,
                 network,
                 gateway: table.gateway.as_ref().map(|g| *g.get_ref()),
                 dns: table.dns.clone(),
+                ntp: table.ntp.iter().map(|server| server.get_ref().clone()).collect(),
             });
         }
         Ok(datacenters)

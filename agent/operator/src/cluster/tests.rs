@@ -53,6 +53,7 @@ fn line() -> impl Strategy<Value = String> {
         "network",
         "gateway",
         "dns",
+        "ntp",
         "availability",
         "interface",
         "services",
