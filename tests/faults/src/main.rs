@@ -17,6 +17,7 @@ mod timeline;
 mod trial;
 mod whole;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
@@ -60,9 +61,16 @@ struct Options {
     /// Decides the order of scenarios, the victims and the moments; without it, the clock does
     #[arg(long)]
     seed: Option<u64>,
+    /// Try each scenario this often, and tell median and worst
+    #[arg(long, value_name = "COUNT", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100))]
+    times: u32,
     /// The site's availability
     #[arg(long, value_enum, default_value_t = Eagerness::Fast)]
     availability: Eagerness,
+    /// Over the availability's timings, those that Patroni, Consul and Sentinel come with, and no agreement of peers: what
+    /// a site does without Ballast's part, to be compared with
+    #[arg(long)]
+    stock: bool,
     /// What an acknowledged write to PostgreSQL has survived: synchronous, quorum or asynchronous
     #[arg(long)]
     durability: Option<String>,
@@ -116,7 +124,7 @@ fn main() -> ExitCode {
 }
 
 fn faults(options: Options) -> Result<ExitCode> {
-    let mut chosen = scenario::chosen(&options.only).map_err(Error::Usage)?;
+    let chosen = scenario::chosen(&options.only).map_err(Error::Usage)?;
     if options.list {
         print!("{}", list());
         return Ok(ExitCode::SUCCESS);
@@ -128,11 +136,14 @@ fn faults(options: Options) -> Result<ExitCode> {
     // Two libraries ask for one; this is the one both were built with. That it is there already is as good.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let seed = options.seed.unwrap_or_else(seed_of_the_clock);
+    let mut chosen: Vec<_> =
+        (1..=options.times).flat_map(|turn| chosen.iter().map(move |s| (*s, turn))).collect();
     Chance::new(seed).shuffle(&mut chosen);
     let plan = Plan {
         given: options.given,
         availability: options.availability.layout(),
         durability: options.durability,
+        stock: options.stock,
         late: options.late,
     };
     say(&format!("seed {seed}, load {:.1}", trial::load()));
@@ -140,6 +151,9 @@ fn faults(options: Options) -> Result<ExitCode> {
     let mut report = Report {
         seed,
         availability: options.availability.name().to_owned(),
+        stock: options.stock,
+        ready: stand.ready,
+        memory: BTreeMap::new(),
         host: host(),
         peer_detection: stand.clients.access().postgres.peer_detection,
         scenarios: Vec::new(),
@@ -152,16 +166,17 @@ fn faults(options: Options) -> Result<ExitCode> {
         report.save(&options.report, &nodes)?;
     } else {
         let mut left = chosen.into_iter().peekable();
-        while let Some(scenario) = left.next() {
+        while let Some((scenario, turn)) = left.next() {
             say(&format!("{}: {}", scenario.name, scenario.tells));
-            let outcome = trial::run(&mut stand, scenario, seed)?;
+            let outcome = trial::run(&mut stand, scenario, (seed, turn))?;
             trial::conclude(&outcome);
             let whole = outcome.whole.is_some();
             if !outcome.broken.is_empty() {
                 let journals = stand::journals(&mut stand.fleet, outcome.end);
-                report::save_journals(&options.report, scenario.name, &journals)?;
+                report::save_journals(&options.report, &outcome.title(), &journals)?;
             }
             report.scenarios.push(outcome);
+            report.memory = stand::memory(&mut stand.fleet);
             // What is known is kept, whatever comes.
             report.save(&options.report, &nodes)?;
             if !whole {

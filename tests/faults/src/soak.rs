@@ -95,6 +95,7 @@ pub fn run(stand: &mut Stand, time: Duration) -> Result<Outcome> {
     }
     Ok(Outcome {
         name: "soak".to_owned(),
+        turn: 1,
         tells: format!(
             "CPU, disk and memory are pressed and {LOSS} % of packets lost for {} s, and nothing fails over",
             time.as_secs()

@@ -1,6 +1,7 @@
 //! The stand: a whole site of containers, and the clients beside it.
 
-use std::time::Duration;
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
 use ballast_machines::backend::Runs;
 use ballast_machines::cluster::{Availability, CONSUL_SERVER, Layout, POSTGRES, REDIS};
@@ -25,6 +26,14 @@ const RISING: Duration = Duration::from_secs(300);
 const TABLES: &str =
     "[postgres.parameters]\nshared_buffers = \"32MB\"\n\n[redis]\nmax_memory = \"96MB\"\n\n";
 
+/// What the programs come with: Patroni's `ttl`, `loop_wait`, `retry_timeout` and `primary_start_timeout`, Consul's
+/// `raft_multiplier`, Sentinel's `down-after-milliseconds` and `failover-timeout`. Redis's `min-replicas-max-lag` (10 s, and unused
+/// unless asked for) is what it must be beside them.
+const STOCK: &str = "[timings]\nttl_secs = 30\nloop_wait_secs = 10\nretry_timeout_secs = 10\n\
+                     primary_start_timeout_secs = 300\nraft_multiplier = 5\nsentinel_down_after_ms = 30000\n\
+                     sentinel_failover_timeout_ms = 180000\nsentinel_ask_period_ms = 1000\n\
+                     min_replicas_max_lag_secs = 30\n\n";
+
 /// A site under test.
 pub struct Stand {
     /// The clients, which go before the network does.
@@ -33,6 +42,8 @@ pub struct Stand {
     pub fleet: Fleet,
     /// What a missed bound is.
     pub late: Late,
+    /// From switching the machines on to a whole site.
+    pub ready: Duration,
 }
 
 /// What it is when a writer waits longer than its bound.
@@ -52,6 +63,8 @@ pub struct Plan {
     pub availability: Availability,
     /// What an acknowledged write has survived, if not what it is by default.
     pub durability: Option<String>,
+    /// Whether Patroni, Consul and Sentinel have the timings they come with, and peers do not agree on anything.
+    pub stock: bool,
     /// What a missed bound is.
     pub late: Late,
 }
@@ -67,8 +80,13 @@ impl Stand {
         );
         let durability = plan.durability.as_ref();
         let durability = durability.map(|word| format!("durability = \"{word}\"\n"));
+        let (timings, peers) =
+            if plan.stock { (STOCK, "peer_detection = false\n") } else { ("", "") };
         let layout = Layout {
-            tables: format!("[postgres]\n{}\n{TABLES}", durability.unwrap_or_default()),
+            tables: format!(
+                "{timings}[postgres]\n{peers}{}\n{TABLES}",
+                durability.unwrap_or_default()
+            ),
             ..Layout::new(&[(CONSUL_SERVER, EACH), (POSTGRES, EACH), (REDIS, EACH)])
                 .with(plan.availability)
         };
@@ -76,6 +94,7 @@ impl Stand {
         let bundle = |node: &str| fleet.cluster().bundle(node);
         let access = Access::load(&bundle("postgres-1"), &bundle("redis-1"))?;
         let clients = Clients::new(fleet.network()?, access);
+        let start = Instant::now();
         fleet.power_on()?;
         if let Err(why) = whole::rise(&mut fleet, &clients, RISING)? {
             explain(&mut fleet);
@@ -84,8 +103,9 @@ impl Stand {
                 RISING.as_secs()
             )));
         }
-        say("the site is whole");
-        Ok(Self { clients, fleet, late: plan.late })
+        let ready = start.elapsed();
+        say(&format!("the site is whole after {:.1} s", ready.as_secs_f64()));
+        Ok(Self { clients, fleet, late: plan.late, ready })
     }
 
     /// Whether an acknowledged write may be lost with its node.
@@ -119,6 +139,23 @@ pub fn journals(fleet: &mut Fleet, since: Duration) -> String {
     );
     let all = ask_all(fleet, &script).into_iter();
     all.map(|(name, said)| format!("== {name}\n{said}\n")).collect()
+}
+
+/// What the agent of a node holds in memory, KiB resident, by role: the largest of those that answer.
+pub fn memory(fleet: &mut Fleet) -> BTreeMap<String, u64> {
+    const SCRIPT: &str = "while read -r key value _; do [ \"$key\" != VmRSS: ] || echo \"$value\"; done \
+                          </proc/$(systemctl show --property MainPID --value ballast.service)/status";
+    let roles: BTreeMap<String, String> =
+        fleet.nodes().iter().map(|node| (node.name.clone(), node.role.clone())).collect();
+    let mut largest = BTreeMap::new();
+    for (name, said) in ask_all(fleet, SCRIPT) {
+        let Some((role, kib)) = roles.get(&name).zip(said.trim().parse::<u64>().ok()) else {
+            continue;
+        };
+        let held = largest.entry(role.clone()).or_insert(kib);
+        *held = kib.max(*held);
+    }
+    largest
 }
 
 fn ask_all(fleet: &mut Fleet, script: &str) -> Vec<(String, String)> {

@@ -12,7 +12,7 @@ use crate::error::Result;
 use crate::fault::{self, Hurt};
 use crate::ledger::Findings;
 use crate::log::{Log, say};
-use crate::report::{Outcome, Seen};
+use crate::report::{self, Outcome, Seen};
 use crate::scenario::{Bound, Scenario};
 use crate::seed::Chance;
 use crate::stand::{Late, Stand};
@@ -33,13 +33,13 @@ const AFTERWARDS: Duration = Duration::from_secs(2);
 /// How often it is tried to read everything back.
 const READINGS: u8 = 10;
 
-/// Tries a scenario. What does not hold stands in the outcome.
+/// Tries a scenario, this seed's for the so manieth time. What does not hold stands in the outcome.
 ///
 /// # Errors
 /// When the user interrupts, or the clients cannot be run.
-pub fn run(stand: &mut Stand, scenario: &Scenario, seed: u64) -> Result<Outcome> {
+pub fn run(stand: &mut Stand, scenario: &Scenario, (seed, turn): (u64, u32)) -> Result<Outcome> {
     let load = load();
-    let mut chance = Chance::of(seed, scenario.name);
+    let mut chance = Chance::of(seed, &report::title(scenario.name, turn));
     let mut log = Log::start();
     let working = stand.clients.start(log.origin())?;
     let mut broken = Vec::new();
@@ -77,6 +77,7 @@ pub fn run(stand: &mut Stand, scenario: &Scenario, seed: u64) -> Result<Outcome>
     }
     Ok(Outcome {
         name: scenario.name.to_owned(),
+        turn,
         tells: scenario.tells.to_owned(),
         load,
         fault,
@@ -225,7 +226,7 @@ pub fn conclude(outcome: &Outcome) {
         .collect();
     println!(
         "test {} ... {verdict}  ({}; load {:.1})",
-        outcome.name,
+        outcome.title(),
         gaps.join(", "),
         outcome.load
     );

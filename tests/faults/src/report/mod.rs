@@ -27,6 +27,14 @@ pub struct Report {
     pub seed: u64,
     /// The site's availability.
     pub availability: String,
+    /// Whether in place of its timings those stood that the programs come with.
+    pub stock: bool,
+    /// From switching all nodes on to a whole site.
+    #[serde(rename = "ready_ms", serialize_with = "milliseconds")]
+    pub ready: Duration,
+    /// What the agent of a node holds in memory after all, KiB resident, by role: the largest of its nodes.
+    #[serde(rename = "agent_kib")]
+    pub memory: BTreeMap<String, u64>,
     /// The machine that ran it.
     pub host: String,
     /// Whether silent primaries are given up by their peers' agreement.
@@ -40,6 +48,8 @@ pub struct Report {
 pub struct Outcome {
     /// Its name.
     pub name: String,
+    /// The so manieth time that it is tried, from 1.
+    pub turn: u32,
     /// What happens in it.
     pub tells: String,
     /// The machine's load when it began: the average of a minute.
@@ -166,7 +176,49 @@ impl Seen {
     }
 }
 
+/// A scenario's name, and which time it is from the second on.
+pub fn title(name: &str, turn: u32) -> String {
+    if turn > 1 { format!("{name}-{turn}") } else { name.to_owned() }
+}
+
+impl Outcome {
+    /// What to call it where its name alone is not enough.
+    pub fn title(&self) -> String {
+        title(&self.name, self.turn)
+    }
+}
+
+/// The longest gaps of one scenario, tried several times.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Gaps {
+    /// How many there are.
+    pub count: usize,
+    /// The one in the middle; of an even number, the longer of the two.
+    pub median: Duration,
+    /// The longest.
+    pub worst: Duration,
+}
+
+impl Gaps {
+    fn new(mut lengths: Vec<Duration>) -> Option<Self> {
+        lengths.sort();
+        let median = *lengths.get(lengths.len() / 2)?;
+        Some(Self { count: lengths.len(), median, worst: *lengths.last()? })
+    }
+}
+
 impl Report {
+    /// Each scenario's gaps over all times that it was tried, by name and store.
+    pub fn gaps(&self) -> BTreeMap<(&str, Store), Gaps> {
+        let mut lengths: BTreeMap<(&str, Store), Vec<Duration>> = BTreeMap::new();
+        for outcome in &self.scenarios {
+            for (store, seen) in &outcome.stores {
+                lengths.entry((&outcome.name, *store)).or_default().push(seen.gap.length());
+            }
+        }
+        lengths.into_iter().filter_map(|(key, all)| Some((key, Gaps::new(all)?))).collect()
+    }
+
     /// How many scenarios hold.
     pub fn passed(&self) -> usize {
         self.scenarios.iter().filter(|outcome| outcome.broken.is_empty()).count()
@@ -192,7 +244,7 @@ impl Report {
         json.push('\n');
         save("report.json", json)?;
         for outcome in &self.scenarios {
-            save(&format!("{}.svg", outcome.name), picture::write_picture(outcome, nodes))?;
+            save(&format!("{}.svg", outcome.title()), picture::write_picture(outcome, nodes))?;
         }
         Ok(())
     }
@@ -222,6 +274,15 @@ mod tests {
         assert_eq!(lost, ["PostgreSQL: 2 acknowledged writes are lost, 9 the first"]);
         let seen = sample::outcome(2_000, vec![9, 10]).stores;
         assert_eq!(seen[&Store::Postgres].broken(Store::Postgres, true), Vec::<String>::new());
+    }
+
+    #[test]
+    fn the_median_of_gaps_is_one_of_them_and_no_gap_is_worse_than_the_worst() {
+        let ms = |all: &[u64]| Gaps::new(all.iter().map(|n| Duration::from_millis(*n)).collect());
+        assert_eq!(ms(&[]), None);
+        let three = ms(&[900, 70_000, 1_200]).unwrap();
+        assert_eq!((three.median.as_millis(), three.worst.as_millis()), (1_200, 70_000));
+        assert_eq!(ms(&[1, 2, 3, 4]).unwrap().median.as_millis(), 3);
     }
 
     #[test]

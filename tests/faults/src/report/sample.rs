@@ -44,6 +44,7 @@ pub fn outcome(bound_ms: u64, lost: Vec<u64>) -> Outcome {
     };
     Outcome {
         name: "primary-killed".into(),
+        turn: 1,
         tells: "the power of PostgreSQL's primary is cut".into(),
         load: 1.25,
         fault: ms(1_000),
@@ -61,6 +62,9 @@ pub fn report(outcome: Outcome) -> Report {
     Report {
         seed: 7,
         availability: "fast".into(),
+        stock: false,
+        ready: ms(15_000),
+        memory: BTreeMap::from([("redis".into(), 4_096)]),
         host: "2 cores".into(),
         peer_detection: true,
         scenarios: vec![outcome],
