@@ -51,7 +51,8 @@ in
 
     bench = let image = images.consul-server; in app "bench" {
       program = "${workspace.bench}/bin/ballast-bench";
-      environment = machines { consul-server = image; } // {
+      environment = machines (roles images) // {
+        BALLAST_FAULTS = "${workspace.faults}/bin/ballast-faults";
         BALLAST_SPEC = image.specFile;
         BALLAST_PACKAGES = image.packagesFile;
         BALLAST_ASSEMBLE = "${workspace.assembler}/bin/ballast-assemble";

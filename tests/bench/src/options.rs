@@ -37,6 +37,9 @@ pub struct Options {
     /// The stock image's packages, in the form of --packages
     #[arg(long, env = "BALLAST_STOCK_PACKAGES", value_name = "FILE")]
     pub stock_packages: Option<PathBuf>,
+    /// The fault suite
+    #[arg(long, env = "BALLAST_FAULTS", value_name = "PROGRAM")]
+    pub faults: Option<PathBuf>,
     /// The flake that is evaluated, as Nix is told of it
     #[arg(long, env = "BALLAST_FLAKE", value_name = "FLAKE", default_value = ".")]
     pub flake: String,
@@ -55,6 +58,12 @@ pub struct Options {
     /// How long the agent is watched doing nothing
     #[arg(long, default_value_t = 10, value_name = "MINUTES", value_parser = clap::value_parser!(u32).range(1..=1440))]
     pub idle_minutes: u32,
+    /// How often each loss is tried
+    #[arg(long, default_value_t = 5, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100))]
+    pub losses: u32,
+    /// The availabilities whose losses are measured
+    #[arg(long, value_enum, value_name = "NAME", value_delimiter = ',', default_values_t = [Preset::Fast, Preset::Normal, Preset::Wide])]
+    pub presets: Vec<Preset>,
 }
 
 /// What can be measured.
@@ -72,6 +81,26 @@ pub enum Name {
     Boot,
     /// Memory and processor time of the idle agent
     Idle,
+    /// Time without a write after each kind of loss, beside the programs' own timings
+    Losses,
+}
+
+/// An availability whose losses are measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Preset {
+    /// Quiet machines near each other.
+    Fast,
+    /// What an operator gets who says nothing.
+    Normal,
+    /// Far apart, or heavily loaded.
+    Wide,
+}
+
+impl Preset {
+    /// As it is written in a cluster file.
+    pub fn word(self) -> String {
+        self.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
+    }
 }
 
 impl Name {

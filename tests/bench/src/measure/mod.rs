@@ -4,6 +4,7 @@ mod assembling;
 mod boot;
 mod evaluation;
 mod idle;
+mod losses;
 mod programs;
 mod sizes;
 
@@ -20,13 +21,14 @@ use crate::samples::Unit;
 type Measure = fn(&Bench) -> Result<Vec<Measured>>;
 
 /// Cheap ones first. To add a measurement: its name in `options.rs`, its file here, its line in this table.
-const MEASUREMENTS: [(Name, Measure); 6] = [
+const MEASUREMENTS: [(Name, Measure); 7] = [
     (Name::Programs, programs::measure),
     (Name::Sizes, sizes::measure),
     (Name::Evaluation, evaluation::measure),
     (Name::Assembling, assembling::measure),
     (Name::Boot, boot::measure),
     (Name::Idle, idle::measure),
+    (Name::Losses, losses::measure),
 ];
 
 /// Makes every measurement that was asked for, and says whether none of them failed.
