@@ -9,7 +9,7 @@ let
   inherit (import ./rust.nix { inherit seed trees; }) tree toolchain;
   crates = import ./crates.nix { inherit seed tree toolchain; };
   tools = import ./tools.nix { inherit trees; };
-  workspace = import ./workspace.nix { inherit seed toolchain; crates = crates.vendored; inherit (tools) judges redis signatures; };
+  workspace = import ./workspace.nix { inherit seed toolchain; crates = crates.vendored; inherit (tools) judges redis signatures timers; };
   locked = import ./locked.nix { inherit seed debs; };
   image = import ./image.nix { inherit lock locked seed workspace; inherit (tools) assembling judges; };
   apps = import ./apps.nix { inherit lock locked seed trees tools workspace; };

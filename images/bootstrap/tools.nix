@@ -43,6 +43,14 @@
     programs.redis-server = "usr/bin/redis-server";
   };
 
+  # What judges when backups are made: the events of systemd's timers.
+  timers = trees.wrap {
+    name = "timers";
+    tree = trees.closure "containers";
+    libraries = [ "usr/lib/x86_64-linux-gnu/systemd" ];
+    programs.systemd-analyze = "usr/bin/systemd-analyze";
+  };
+
   # `nix develop` starts no other builder than a bash.
   bash = trees.wrap { name = "bash"; tree = trees.closure "shell"; programs.bash = "usr/bin/bash"; };
 

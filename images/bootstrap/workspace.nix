@@ -1,7 +1,7 @@
 # The workspace, compiled in the sandbox: its dependencies once, then each group of programs from only its own sources.
 #
 # Every group is resolved as part of the whole workspace, so that all of them share one compilation of each dependency.
-{ seed, toolchain, crates, judges, redis, signatures }:
+{ seed, toolchain, crates, judges, redis, signatures, timers }:
 let
   inherit (builtins) concatStringsSep fromTOML map readFile;
 
@@ -88,6 +88,7 @@ in
       BALLAST_CONSUL = "${judges}/bin/consul";
       BALLAST_NFT = "${judges}/bin/nft";
       BALLAST_REDIS = "${redis}/bin/redis-server";
+      BALLAST_SYSTEMD_ANALYZE = "${timers}/bin/systemd-analyze";
       BALLAST_GPGV = "${signatures.programs}/bin/gpgv";
       BALLAST_KEYRING = signatures.keyring;
     });

@@ -7,6 +7,7 @@ use ballast_contract::Durability;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
+use crate::calendar::refuse_event;
 use crate::document::is_label;
 
 /// A node of a database cluster.
@@ -197,10 +198,13 @@ impl Backup {
         if !path.starts_with('/') || !plain(path) {
             return Some(format!("path {path:?} is not an absolute path"));
         }
-        let events = [("full", &self.full), ("incremental", &self.incremental)];
-        let empty = names.into_iter().chain(events).find(|(_, text)| !plain(text));
-        if let Some((key, text)) = empty {
+        if let Some((key, text)) = names.into_iter().find(|(_, text)| !plain(text)) {
             return Some(format!("{key} {text:?} is not one line of text"));
+        }
+        for (key, text) in [("full", &self.full), ("incremental", &self.incremental)] {
+            if let Some(reason) = refuse_event(text) {
+                return Some(format!("{key} {text:?} is not a calendar event: {reason}"));
+            }
         }
         (self.keep_full == 0).then(|| "keep_full 0 would keep nothing".to_owned())
     }

@@ -17,6 +17,7 @@
 
 mod acl;
 mod archive;
+mod calendar;
 mod certificates;
 mod database;
 mod document;
@@ -31,6 +32,7 @@ mod unpack;
 mod verify;
 
 pub use acl::{Acl, AclPolicy, AclToken};
+pub use calendar::refuse_event;
 pub use database::{
     Backup, Member, Observed, Postgres, PostgresSecrets, Redis, RedisSecrets, Repository, Restore,
     is_identifier, is_password, refuse_name, refuse_parameter,

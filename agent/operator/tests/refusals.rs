@@ -264,6 +264,12 @@ const REFUSALS: &[(&str, u32, &str, &str)] = &[
         "correct it, or take it out",
     ),
     (
+        "wrong-schedule",
+        29,
+        "postgres.backup: incremental \"Mon..Sat 25:00\" is not a calendar event: hour \"25\" is not a number from 0 to 23",
+        "write weekdays, a date or a time in UTC as systemd.time(7) has them: \"Sun 02:00\", \"daily\", \"*-*-01 04:30\"",
+    ),
+    (
         "store-without-credentials",
         28,
         "postgres.backup: `credentials` belongs to a store, and a store needs it",

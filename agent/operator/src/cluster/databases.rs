@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use ballast_bundle::{
-    Backup, Member, Postgres, Redis, Repository, Restore, refuse_name, refuse_parameter,
+    Backup, Member, Postgres, Redis, Repository, Restore, refuse_event, refuse_name,
+    refuse_parameter,
 };
 use ballast_contract::{Durability, NODE_SERVICE};
 use ipnet::IpNet;
@@ -47,10 +48,8 @@ struct RestoreTable {
 struct BackupTable {
     repository: Spanned<Repository>,
     credentials: Option<PathBuf>,
-    #[serde(default = "every_sunday")]
-    full: String,
-    #[serde(default = "every_other_day")]
-    incremental: String,
+    full: Option<Spanned<String>>,
+    incremental: Option<Spanned<String>>,
     #[serde(default = "two")]
     keep_full: u8,
 }
@@ -62,13 +61,9 @@ pub(super) struct RedisTable {
     max_memory: Option<Spanned<String>>,
 }
 
-fn every_sunday() -> String {
-    "Sun 02:00".to_owned()
-}
-
-fn every_other_day() -> String {
-    "Mon..Sat 02:00".to_owned()
-}
+/// When backups are made where the file doesn't say: everything on Sundays, and what has changed on all other days.
+const FULL: &str = "Sun 02:00";
+const INCREMENTAL: &str = "Mon..Sat 02:00";
 
 fn two() -> u8 {
     2
@@ -313,11 +308,25 @@ impl Source<'_> {
         }
     }
 
+    /// When a backup is made.
+    fn event(&self, key: &str, set: Option<&Spanned<String>>, default: &str) -> Checked<String> {
+        let Some(set) = set else { return Ok(default.to_owned()) };
+        let text = set.get_ref();
+        match refuse_event(text) {
+            None => Ok(text.clone()),
+            Some(reason) => Err(self.refuse(
+                set,
+                format!("postgres.backup: {key} {text:?} is not a calendar event: {reason}"),
+                "write weekdays, a date or a time in UTC as systemd.time(7) has them: \"Sun 02:00\", \"daily\", \"*-*-01 04:30\"",
+            )),
+        }
+    }
+
     fn backup(&self, table: &BackupTable) -> Checked<Backup> {
         let backup = Backup {
             repository: table.repository.get_ref().clone(),
-            full: table.full.clone(),
-            incremental: table.incremental.clone(),
+            full: self.event("full", table.full.as_ref(), FULL)?,
+            incremental: self.event("incremental", table.incremental.as_ref(), INCREMENTAL)?,
             keep_full: table.keep_full,
         };
         let refuse = |reason: String, hint: &str| {
