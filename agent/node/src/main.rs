@@ -22,6 +22,7 @@ mod probe;
 mod redis;
 mod role;
 mod root;
+mod router;
 mod run;
 mod serve;
 mod slot;
