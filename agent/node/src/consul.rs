@@ -1,4 +1,4 @@
-//! A thin client of the local Consul agent's HTTP API (Consul 1.8), over loopback: one module per group of endpoints.
+//! A thin client of Consul's HTTP API (1.8), of this machine's agent or of a server: one module per group of endpoints.
 //!
 //! To add an endpoint, write it where its group is, with the fields that are used and no others.
 
@@ -14,13 +14,14 @@ use std::time::Duration;
 use http_body_util::Full;
 use hyper::body::Bytes;
 use hyper::{Method, Request, StatusCode};
+use rustls::pki_types::ServerName;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-pub(crate) use health::Index;
+pub(crate) use health::{Index, Instance};
 pub(crate) use kv::{Entry, Keys};
 
-use crate::http;
+use crate::http::{self, Tls};
 
 /// How long an answer may take that Consul does not hold back on purpose.
 const DEADLINE: Duration = Duration::from_secs(5);
@@ -41,8 +42,11 @@ pub(crate) enum Error {
 /// The local Consul agent, asked with one token. Holds a secret, hence no `Debug`.
 #[derive(Clone)]
 pub(crate) struct Consul {
-    address: SocketAddr,
+    /// Host and port.
+    address: String,
     token: Option<String>,
+    /// How another machine's Consul is asked, and the name in its certificate.
+    tls: Option<(Tls, ServerName<'static>)>,
 }
 
 /// An answer's body and its index (`X-Consul-Index`), for blocking queries.
@@ -70,7 +74,21 @@ impl Reply {
 
 impl Consul {
     pub(crate) fn new(address: SocketAddr, token: Option<String>) -> Self {
-        Self { address, token }
+        Self { address: address.to_string(), token, tls: None }
+    }
+
+    /// Any Consul at `host:port`, over TLS where that is said.
+    pub(crate) fn at(
+        address: String,
+        token: Option<String>,
+        tls: Option<(Tls, ServerName<'static>)>,
+    ) -> Self {
+        Self { address, token, tls }
+    }
+
+    /// Where it is asked.
+    pub(crate) fn address(&self) -> &str {
+        &self.address
     }
 
     /// Whether the agent answers at all: true without any other node, and without a token.
@@ -126,14 +144,17 @@ impl Consul {
         what: &str,
     ) -> Result<Reply, Error> {
         let failed = |source| Error::Exchange { what: what.to_owned(), source };
-        let address = self.address.to_string();
         let mut request = Request::builder().method(method).uri(path);
         if let Some(token) = &self.token {
             request = request.header("X-Consul-Token", token);
         }
         let url = || http::Error::Url { url: path.to_owned() };
         let request = request.body(Full::new(body)).map_err(|_| failed(url()))?;
-        let reply = http::send(&address, request).await.map_err(failed)?;
+        let reply = match &self.tls {
+            Some((tls, name)) => http::send_tls_to(&self.address, name.clone(), tls, request).await,
+            None => http::send(&self.address, request).await,
+        };
+        let reply = reply.map_err(failed)?;
         let index = reply.headers.get("X-Consul-Index").and_then(|v| v.to_str().ok()?.parse().ok());
         Ok(Reply {
             what: what.to_owned(),

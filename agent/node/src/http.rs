@@ -40,22 +40,47 @@ impl Tls {
             let found = bundle.files().iter().find(|(path, _)| path == name);
             found.map_or(&[][..], |(_, bytes)| bytes.as_slice())
         };
+        let own = (file("consul/cert.pem"), file("consul/key.pem"));
+        Self::from_pem(file("consul/ca.pem"), Some(own)).map_err(wrong)
+    }
+
+    /// Trusts these authorities, and shows this certificate with its key where there is one.
+    ///
+    /// # Errors
+    /// One of them is not what it should be, or there is no authority.
+    pub(crate) fn from_pem(
+        authorities: &[u8],
+        own: Option<(&[u8], &[u8])>,
+    ) -> Result<Self, Box<dyn std::error::Error + Send + Sync>> {
         let mut roots = RootCertStore::empty();
-        for authority in CertificateDer::pem_slice_iter(file("consul/ca.pem")) {
-            let authority = authority.map_err(|e| wrong(e.into()))?;
-            roots.add(authority).map_err(|e| wrong(e.into()))?;
+        for authority in CertificateDer::pem_slice_iter(authorities) {
+            roots.add(authority?)?;
         }
-        let own = CertificateDer::pem_slice_iter(file("consul/cert.pem"))
-            .collect::<Result<Vec<_>, _>>()
-            .map_err(|e| wrong(e.into()))?;
-        let key =
-            PrivateKeyDer::from_pem_slice(file("consul/key.pem")).map_err(|e| wrong(e.into()))?;
+        if roots.is_empty() {
+            return Err("there is no certificate of an authority in it".into());
+        }
         let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let config = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .and_then(|b| b.with_root_certificates(roots).with_client_auth_cert(own, key))
-            .map_err(|e| wrong(e.into()))?;
+        let builder = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()?
+            .with_root_certificates(roots);
+        let config = match own {
+            Some((certificate, key)) => {
+                let chain =
+                    CertificateDer::pem_slice_iter(certificate).collect::<Result<Vec<_>, _>>()?;
+                builder.with_client_auth_cert(chain, PrivateKeyDer::from_pem_slice(key)?)?
+            }
+            None => builder.with_no_client_auth(),
+        };
         Ok(Self(Arc::new(config)))
+    }
+
+    /// Encrypts a connection to a server whose certificate bears this name.
+    pub(crate) async fn connect(
+        &self,
+        name: ServerName<'static>,
+        stream: TcpStream,
+    ) -> std::io::Result<tokio_rustls::client::TlsStream<TcpStream>> {
+        tokio_rustls::TlsConnector::from(self.0.clone()).connect(name, stream).await
     }
 }
 
@@ -95,13 +120,20 @@ pub(crate) async fn send_tls(
     tls: &Tls,
     request: Request<Full<Bytes>>,
 ) -> Result<Reply, Error> {
-    let connect = |source| Error::Connect { address: address.to_string(), source };
+    send_tls_to(&address.to_string(), ServerName::IpAddress(name.into()), tls, request).await
+}
+
+/// The same to `host:port`, with the name that the certificate must bear. The caller sets the deadline.
+pub(crate) async fn send_tls_to(
+    address: &str,
+    name: ServerName<'static>,
+    tls: &Tls,
+    request: Request<Full<Bytes>>,
+) -> Result<Reply, Error> {
+    let connect = |source| Error::Connect { address: address.to_owned(), source };
     let stream = TcpStream::connect(address).await.map_err(connect)?;
-    let stream = tokio_rustls::TlsConnector::from(tls.0.clone())
-        .connect(ServerName::IpAddress(name.into()), stream)
-        .await
-        .map_err(connect)?;
-    send_on(stream, &address.to_string(), request).await
+    let stream = tls.connect(name, stream).await.map_err(connect)?;
+    send_on(stream, address, request).await
 }
 
 async fn send_on(

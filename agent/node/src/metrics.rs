@@ -122,14 +122,15 @@ fn write_node(page: &mut Page, view: &View) {
 }
 
 /// A page in the text format. Writing to a String cannot fail.
-struct Page(String);
+#[derive(Default)]
+pub(crate) struct Page(pub(crate) String);
 
 impl Page {
-    fn gauge(&mut self, name: &str, help: &str) {
+    pub(crate) fn gauge(&mut self, name: &str, help: &str) {
         self.head(name, help, "gauge");
     }
 
-    fn counter(&mut self, name: &str, help: &str) {
+    pub(crate) fn counter(&mut self, name: &str, help: &str) {
         self.head(name, help, "counter");
     }
 
@@ -137,7 +138,7 @@ impl Page {
         let _ = write!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}\n");
     }
 
-    fn sample(&mut self, name: &str, labels: &[(&str, &str)], value: impl Display) {
+    pub(crate) fn sample(&mut self, name: &str, labels: &[(&str, &str)], value: impl Display) {
         self.0.push_str(name);
         for (i, (key, text)) in labels.iter().enumerate() {
             let text = text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
