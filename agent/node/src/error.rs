@@ -55,6 +55,8 @@ pub(crate) enum Error {
     Certificates { source: Box<dyn std::error::Error + Send + Sync> },
     #[error("user {name:?} is in no image: neither the spec nor /etc/passwd has it")]
     NoUser { name: String },
+    #[error(transparent)]
+    Router(crate::router::Error),
 }
 
 impl Error {
@@ -77,6 +79,7 @@ impl Error {
             Self::Fetch { .. } => Some(
                 "see that the URL can be reached from this machine, and that its server's certificate is of an authority that Debian knows",
             ),
+            Self::Router(error) => Some(error.hint()),
             Self::NotTaken => Some("the journal of ballast-boot.service says why"),
             Self::Status { .. } => {
                 Some("`systemctl status ballast.service` says whether the agent runs")
@@ -95,6 +98,7 @@ impl Error {
             | Self::Spec { .. }
             | Self::Refused { .. }
             | Self::SiteKey { .. }
+            | Self::Router(_)
             | Self::TwoNames { .. } => 2,
             _ => 1,
         }

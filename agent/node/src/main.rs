@@ -58,7 +58,9 @@ usage: ballast-agent <command> [options]
   status [--json]  show what the running agent knows of this node
   primary          end with 0 where this node is its database cluster's primary, and with 1 where it isn't
   states           print the diagram of a node's states
+  route            lead an application's sessions to the one true primary, and to replicas, until told to stop
 
+  --config FILE    what `route` does; `route --example` prints a file with every key
   --root DIR       work below DIR instead of / (for tests: tells the kernel nothing)
 ";
 
@@ -67,6 +69,8 @@ struct Arguments {
     command: Command,
     root: PathBuf,
     json: bool,
+    config: Option<PathBuf>,
+    example: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -78,6 +82,7 @@ enum Command {
     Status,
     Primary,
     States,
+    Route,
 }
 
 fn main() -> ExitCode {
@@ -121,6 +126,15 @@ fn run_command(arguments: &Arguments) -> Result<(), Error> {
             print!("{}", state::diagram());
             Ok(())
         }
+        Command::Route if arguments.example => {
+            print!("{}", router::EXAMPLE);
+            Ok(())
+        }
+        Command::Route => {
+            let settings = router::load(&arguments.config.clone().unwrap_or_default())
+                .map_err(Error::Router)?;
+            runtime()?.block_on(async { router::run(settings, told_to_stop()?).await })
+        }
     }
 }
 
@@ -146,6 +160,8 @@ fn parse(mut words: impl Iterator<Item = String>) -> Result<Option<Arguments>, S
     let mut command = None;
     let mut root = PathBuf::from("/");
     let mut json = false;
+    let mut config = None;
+    let mut example = false;
     while let Some(word) = words.next() {
         let named = match word.as_str() {
             "-h" | "--help" => return Ok(None),
@@ -157,6 +173,14 @@ fn parse(mut words: impl Iterator<Item = String>) -> Result<Option<Arguments>, S
                 json = true;
                 continue;
             }
+            "--config" => {
+                config = Some(words.next().ok_or("--config needs a file")?.into());
+                continue;
+            }
+            "--example" => {
+                example = true;
+                continue;
+            }
             "boot" => Command::Boot,
             "fetch" => Command::Fetch,
             "run" => Command::Run,
@@ -164,6 +188,7 @@ fn parse(mut words: impl Iterator<Item = String>) -> Result<Option<Arguments>, S
             "status" => Command::Status,
             "primary" => Command::Primary,
             "states" => Command::States,
+            "route" => Command::Route,
             other => return Err(format!("{other:?} is no command or option here")),
         };
         if command.replace(named).is_some() {
@@ -174,5 +199,11 @@ fn parse(mut words: impl Iterator<Item = String>) -> Result<Option<Arguments>, S
     if json && command != Command::Status {
         return Err("--json belongs to status".to_owned());
     }
-    Ok(Some(Arguments { command, root, json }))
+    if (config.is_some() || example) && command != Command::Route {
+        return Err("--config and --example belong to route".to_owned());
+    }
+    if command == Command::Route && config.is_none() && !example {
+        return Err("route needs --config FILE".to_owned());
+    }
+    Ok(Some(Arguments { command, root, json, config, example }))
 }

@@ -77,7 +77,7 @@ pub(super) enum Answer {
 }
 
 /// What a session wants.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Use {
     Primary,
     Replicas,
@@ -473,11 +473,16 @@ impl Group {
             return Pick::Wait(self.unlisted.clone());
         };
         let old = (node.heard.as_ref()).is_none_or(|(at, _)| now.saturating_sub(*at) > fresh);
-        if proof && wanted != Use::Any && (old || node.silence.is_some()) {
-            if wanted == Use::Primary || matches!(node.heard, Some((_, Answer::Primary { .. }))) {
-                node.hurry(now, eager);
-                return Pick::Ask(address);
-            }
+        let is_replica = matches!(node.heard, Some((_, Answer::Replica { .. })));
+        // A replica is believed for as long as patience lasts.
+        let must_prove = match wanted {
+            Use::Primary => proof,
+            Use::Replicas => proof && !is_replica,
+            Use::Any => false,
+        };
+        if must_prove && (old || node.silence.is_some()) {
+            node.hurry(now, eager);
+            return Pick::Ask(address);
         }
         self.picks += 1;
         node.picked = self.picks;
@@ -511,6 +516,16 @@ impl Group {
                 _ => Ok(()),
             },
         }
+    }
+
+    /// Whether a node is listed.
+    pub(super) fn knows(&self, address: SocketAddr) -> bool {
+        self.nodes.contains_key(&address)
+    }
+
+    /// Whether any node is listed.
+    pub(super) fn is_listed(&self) -> bool {
+        !self.nodes.is_empty()
     }
 
     /// A node's name, for people.
