@@ -114,8 +114,13 @@ final: {
       KillMode=mixed
       # PostgreSQL writes all dirty buffers before it stops; killed in between it would have to recover at its next start.
       TimeoutStopSec=300
+      # One that died gives its key up at once, if nothing is to wait for it: by now its PostgreSQL is gone too.
+      ExecStopPost=+-/usr/bin/ballast-agent release
       Restart=always
-      RestartSec=2
+      # At once, and more slowly each time that it doesn't help.
+      RestartSec=200ms
+      RestartSteps=5
+      RestartMaxDelaySec=10
       # The kernel takes a session's process before it takes the server, and the server resets it for its sessions.
       OOMScoreAdjust=-900
       Environment=PG_OOM_ADJUST_FILE=/proc/self/oom_score_adj PG_OOM_ADJUST_VALUE=0

@@ -22,6 +22,8 @@ pub(crate) struct Database {
     pub(crate) redis: Option<watch::Receiver<redis::Snapshot>>,
     /// What is known of a PostgreSQL cluster's backups, where it is backed up.
     pub(crate) backups: Option<watch::Receiver<Option<postgres::backup::State>>>,
+    /// What keeps a PostgreSQL primary's standby named; it waits for who is silent.
+    pub(crate) guard: Option<postgres::Guard>,
 }
 
 /// Starts the duties of the node's database, if it has one, and follows its role.
@@ -30,9 +32,9 @@ pub(crate) struct Database {
 /// The bundle's certificates are none.
 pub(crate) fn start(bundle: &Bundle, root: &Root, consul: SocketAddr) -> Result<Database, Error> {
     if let (Some(postgres), Some(secrets)) = (&bundle.node.postgres, &bundle.secrets.postgres) {
-        let postgres::Watches { roles, backups } =
+        let postgres::Watches { roles, backups, guard } =
             postgres::start(bundle, postgres, secrets, root, consul)?;
-        return Ok(Database { roles: Some(roles), backups, ..Database::default() });
+        return Ok(Database { roles: Some(roles), backups, guard, ..Database::default() });
     }
     if let (Some(redis), Some(secrets)) = (&bundle.node.redis, &bundle.secrets.redis) {
         let redis::Watches { roles, snapshots } = redis::start(bundle, redis, secrets)?;

@@ -57,6 +57,7 @@ usage: ballast-agent <command> [options]
   gate             wait until every check that gates the boot is passing
   status [--json]  show what the running agent knows of this node
   primary          end with 0 where this node is its database cluster's primary, and with 1 where it isn't
+  release          for systemd, when Patroni has died: give up the leader key if it is this node's
   states           print the diagram of a node's states
   route            lead an application's sessions to the one true primary, and to replicas, until told to stop
 
@@ -81,6 +82,7 @@ enum Command {
     Gate,
     Status,
     Primary,
+    Release,
     States,
     Route,
 }
@@ -122,6 +124,9 @@ fn run_command(arguments: &Arguments) -> Result<(), Error> {
         Command::Gate => runtime()?.block_on(gate::gate(&root, status)),
         Command::Status => runtime()?.block_on(status::print(status, arguments.json)),
         Command::Primary => runtime()?.block_on(status::demand_primary(status)),
+        Command::Release => {
+            runtime()?.block_on(postgres::release::release(&root, SocketAddr::from(CONSUL)))
+        }
         Command::States => {
             print!("{}", state::diagram());
             Ok(())
@@ -187,6 +192,7 @@ fn parse(mut words: impl Iterator<Item = String>) -> Result<Option<Arguments>, S
             "gate" => Command::Gate,
             "status" => Command::Status,
             "primary" => Command::Primary,
+            "release" => Command::Release,
             "states" => Command::States,
             "route" => Command::Route,
             other => return Err(format!("{other:?} is no command or option here")),

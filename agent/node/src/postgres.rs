@@ -6,13 +6,16 @@ mod follow;
 mod keep;
 mod patroni;
 pub(crate) mod probe;
+pub(crate) mod release;
 mod sql;
+mod standby;
 mod wake;
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use ballast_bundle::{Bundle, Postgres, PostgresSecrets};
+use ballast_contract::Durability;
 use tokio::sync::watch;
 
 use crate::consul::Consul;
@@ -23,6 +26,7 @@ use crate::role::RoleView;
 use crate::root::Root;
 use patroni::Patroni;
 use sql::Sql;
+pub(crate) use standby::Guard;
 
 /// Where PostgreSQL takes connections.
 pub(crate) const PORT: u16 = 5432;
@@ -35,6 +39,8 @@ pub(crate) struct Watches {
     pub(crate) roles: watch::Receiver<RoleView>,
     /// On a primary, what is known of the cluster's backups; none where there are no backups.
     pub(crate) backups: Option<watch::Receiver<Option<backup::State>>>,
+    /// What keeps a standby named, where writes wait for one: to be set going once it is known who is silent.
+    pub(crate) guard: Option<Guard>,
 }
 
 /// Starts PostgreSQL's duties: following what this node is in its cluster, and keeping the cluster what the bundle says.
@@ -69,16 +75,45 @@ pub(crate) fn start(
     let own = Consul::new(consul, Some(bundle.secrets.agent_token.clone()));
     let backups = backup::start(&node.node.name, postgres, own, roles.clone());
     let consul = Consul::new(consul, Some(secrets.patroni_token.clone()));
-    tokio::spawn(follow::follow_leader(consul, postgres.cluster.clone(), leader));
+    tokio::spawn(follow::follow_leader(consul.clone(), postgres.cluster.clone(), leader));
     tokio::spawn(wake::wake_patroni(
         patroni.clone(),
         node.node.name.clone(),
         node.timings.ttl_secs,
         leaders.clone(),
     ));
+    let guard = (postgres.durability != Durability::Asynchronous).then(|| Guard {
+        node: node.node.name.clone(),
+        members: postgres.members.iter().map(|member| member.name.clone()).collect(),
+        cluster: postgres.cluster.clone(),
+        patroni: patroni.clone(),
+        consul,
+        sql: Sql::new(root),
+        interval: Duration::from_millis(node.timings.role_interval_ms.into()),
+        ttl_secs: node.timings.ttl_secs,
+    });
     let (lag, lags) = watch::channel(None);
     tokio::spawn(follow::follow_lag(root.clone(), roles.clone(), lag));
     tokio::spawn(follow::follow_role(follower, leaders, lags, publish));
     tokio::spawn(keep::keep(patroni, Sql::new(root), wanted, roles.clone()));
-    Ok(Watches { roles, backups })
+    Ok(Watches { roles, backups, guard })
+}
+
+/// Whether Patroni's dynamic configuration has it let things be.
+pub(crate) fn is_paused(configuration: &[u8]) -> bool {
+    let value = serde_json::from_slice::<serde_json::Value>(configuration).unwrap_or_default();
+    value.get("pause").and_then(serde_json::Value::as_bool).unwrap_or(false)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cluster_is_left_alone_when_its_configuration_says_so_and_only_then() {
+        assert!(is_paused(br#"{"ttl":20,"pause":true}"#));
+        for other in [r#"{"ttl":20}"#, r#"{"pause":false}"#, "", "{"] {
+            assert!(!is_paused(other.as_bytes()), "{other}");
+        }
+    }
 }

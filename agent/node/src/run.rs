@@ -68,7 +68,7 @@ pub(crate) async fn run(places: Places, stop: impl Future<Output = ()>) -> Resul
     });
     let (consul_view, mut consul_views) = watch::channel(ConsulView::default());
 
-    let Database { mut roles, redis, backups } =
+    let Database { mut roles, redis, backups, guard } =
         database::start(&bundle, &places.root, places.consul)?;
     let asker = Asker {
         root: places.root.clone(),
@@ -84,6 +84,9 @@ pub(crate) async fn run(places: Places, stop: impl Future<Output = ()>) -> Resul
         tokio::spawn(duties::register_role(consul.clone(), roles.clone()));
     }
     let mut peers = peers::start(&bundle, places.consul, roles.clone())?;
+    if let (Some(guard), Some(roles)) = (guard, &roles) {
+        tokio::spawn(guard.keep(roles.clone(), peers.clone()));
+    }
     let node_service = roles.as_ref().map(|_| NODE_SERVICE.to_owned());
     let service = spec.role.service.clone().or(node_service);
     let agreeing =

@@ -101,7 +101,8 @@ fn node_rules(cluster: &Cluster, node: &Node) -> String {
     if let Some(cluster) = observed_by(cluster, node) {
         rules.push_str(&format!(
             "key_prefix \"ballast/peers/{cluster}/\" {{ policy = \"write\" }}\n\
-             key \"service/{cluster}/leader\" {{ policy = \"write\" }}\n"
+             key \"service/{cluster}/leader\" {{ policy = \"write\" }}\n\
+             key \"service/{cluster}/config\" {{ policy = \"read\" }}\n"
         ));
     }
     rules

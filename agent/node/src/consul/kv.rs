@@ -69,21 +69,22 @@ pub(crate) enum Keys<'a> {
 
 impl Consul {
     /// Keys with their values and places in history, once they differ from what they were at `index` or `wait` has
-    /// passed.
+    /// passed; an answer that is later than that by `late` is none.
     pub(crate) async fn entries(
         &self,
         keys: Keys<'_>,
         index: Index,
         wait: Duration,
+        late: Duration,
     ) -> Result<(Vec<Entry>, Index), Error> {
         let (key, recurse) = match keys {
             Keys::One(key) => (key, ""),
             Keys::Below(prefix) => (prefix, "recurse&"),
         };
-        let (key, wait_secs) = (escape_key(key), wait.as_secs());
-        let path = format!("/v1/kv/{key}?{recurse}index={}&wait={wait_secs}s", index.0);
+        let (key, millis) = (escape_key(key), wait.as_millis());
+        let path = format!("/v1/kv/{key}?{recurse}index={}&wait={millis}ms", index.0);
         // Consul adds up to a sixteenth of the wait, so that not all wake at once.
-        let deadline = wait + wait / 16 + super::DEADLINE;
+        let deadline = wait + wait / 16 + late;
         let reply = self.ask_any(Method::GET, &path, Bytes::new(), deadline).await?;
         let next = if reply.index < index.0 { Index::default() } else { Index(reply.index) };
         if reply.status == StatusCode::NOT_FOUND {

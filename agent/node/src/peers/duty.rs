@@ -23,10 +23,15 @@ use crate::consul::{Consul, Entry, Index, Keys};
 use crate::error::chain;
 use crate::http::{self, Tls};
 use crate::log;
-use crate::postgres::PATRONI_PORT;
+use crate::postgres::{PATRONI_PORT, is_paused};
 
-/// How long Consul holds a question while the answer stays the same.
+/// How long Consul holds a question while the answer stays the same, and how long it may be late.
 const WAIT: Duration = Duration::from_secs(300);
+const LATE: Duration = Duration::from_secs(5);
+/// The same while a primary is silent: the Consul server that holds the question may have gone with it, or wait for a
+/// leader that has, and nobody says so for ten seconds and more.
+const URGENT_WAIT: Duration = Duration::from_millis(400);
+const URGENT_LATE: Duration = Duration::from_millis(400);
 /// The pause after a question to Consul that failed, and the one that keeps a question which is always answered at once
 /// from being asked without end.
 const RETRY: Duration = Duration::from_millis(500);
@@ -53,6 +58,7 @@ enum Event {
     PatroniSilent(String),
     Reached(String),
     Leader(Option<Leader>),
+    Paused(bool),
     Votes(Vec<Vote>),
     NoVotes,
     Done(Action, bool),
@@ -82,8 +88,10 @@ pub(super) async fn observe(observer: Observer, views: watch::Sender<Vec<PeerVie
         state.adopt_fences(now()).await;
     }
     let (report, mut reports) = mpsc::channel(64);
-    tokio::spawn(follow_leader(observer.clone(), report.clone()));
-    tokio::spawn(follow_votes(observer.clone(), report.clone()));
+    let (urgent, urgency) = watch::channel(false);
+    tokio::spawn(follow_leader(observer.clone(), urgency.clone(), report.clone()));
+    tokio::spawn(follow_votes(observer.clone(), urgency.clone(), report.clone()));
+    tokio::spawn(follow_pause(observer.clone(), urgency, report.clone()));
 
     // Twice in an interval is decided and once is looked: then a silence is noticed half an interval after its time at
     // most. A tick that was missed is not made up for, because looks sent at once tell no more than one.
@@ -109,6 +117,8 @@ pub(super) async fn observe(observer: Observer, views: watch::Sender<Vec<PeerVie
         for action in state.watch.due(now()) {
             state.begin(action, &observer, &report);
         }
+        let is_urgent = state.watch.is_urgent(now());
+        urgent.send_if_modified(|was| std::mem::replace(was, is_urgent) != is_urgent);
         state.publish(&views, now());
     }
 }
@@ -132,6 +142,7 @@ struct State {
     given_up: BTreeMap<String, u64>,
     voted: Option<(String, u64)>,
     failed: Option<String>,
+    paused: bool,
 }
 
 impl State {
@@ -150,6 +161,7 @@ impl State {
             given_up: BTreeMap::new(),
             voted: None,
             failed: None,
+            paused: false,
         }
     }
 
@@ -208,6 +220,21 @@ impl State {
             }
             Event::Reached(server) => self.watch.reached(&server, now),
             Event::Leader(leader) => self.watch.led_by(leader),
+            Event::Paused(paused) => {
+                if paused != self.paused {
+                    let peers = if paused {
+                        "their peers give none up"
+                    } else {
+                        "their peers may give one up again"
+                    };
+                    log::info(&format!(
+                        "Patroni's pause in {} is {paused}: of its primaries, {peers}",
+                        self.cluster
+                    ));
+                }
+                self.paused = paused;
+                self.watch.paused(paused);
+            }
             Event::Votes(votes) => self.watch.voted(votes, now),
             Event::NoVotes => self.watch.lost_votes(),
             Event::Done(action, well) => {
@@ -434,48 +461,96 @@ fn read_leader(entry: &Entry) -> Leader {
     Leader { member: String::from_utf8_lossy(&entry.value).into_owned(), term: entry.index }
 }
 
-async fn follow_leader(observer: Observer, report: mpsc::Sender<Event>) {
+async fn follow_leader(
+    observer: Observer,
+    mut urgency: watch::Receiver<bool>,
+    report: mpsc::Sender<Event>,
+) {
     let key = leader_key(&observer.observed.cluster);
     let mut index = Index::default();
     loop {
-        match observer.consul.entries(Keys::One(&key), index, WAIT).await {
-            Ok((entries, next)) => {
-                index = next;
-                let leader = entries.first().map(read_leader);
-                if report.send(Event::Leader(leader)).await.is_err() {
-                    return;
-                }
-                sleep(BREATH).await;
-            }
-            // Who led leads, as far as anybody here can know; without Consul nothing comes of it.
-            Err(_) => {
-                index = Index::default();
-                sleep(RETRY).await;
+        // Who led leads, as far as anybody here can know; without Consul nothing comes of it.
+        let answer = ask(&observer.consul, Keys::One(&key), &mut index, &mut urgency).await;
+        if let Some(entries) = answer {
+            let leader = entries.first().map(read_leader);
+            if report.send(Event::Leader(leader)).await.is_err() {
+                return;
             }
         }
     }
 }
 
-async fn follow_votes(observer: Observer, report: mpsc::Sender<Event>) {
+async fn follow_votes(
+    observer: Observer,
+    mut urgency: watch::Receiver<bool>,
+    report: mpsc::Sender<Event>,
+) {
     let cluster = &observer.observed.cluster;
     let prefix = votes_prefix(cluster);
     let mut index = Index::default();
     loop {
-        let event = match observer.consul.entries(Keys::Below(&prefix), index, WAIT).await {
-            Ok((entries, next)) => {
-                index = next;
-                Event::Votes(entries.iter().filter_map(|e| read_vote(cluster, e)).collect())
-            }
-            Err(_) => {
-                index = Index::default();
-                Event::NoVotes
-            }
-        };
-        let pause = if matches!(event, Event::NoVotes) { RETRY } else { BREATH };
+        let answer = ask(&observer.consul, Keys::Below(&prefix), &mut index, &mut urgency).await;
+        let event = answer.map_or(Event::NoVotes, |entries| {
+            Event::Votes(entries.iter().filter_map(|e| read_vote(cluster, e)).collect())
+        });
         if report.send(event).await.is_err() {
             return;
         }
-        sleep(pause).await;
+    }
+}
+
+/// Follows whether Patroni is told to let things be: its dynamic configuration says so.
+async fn follow_pause(
+    observer: Observer,
+    mut urgency: watch::Receiver<bool>,
+    report: mpsc::Sender<Event>,
+) {
+    let key = format!("service/{}/config", observer.observed.cluster);
+    let mut index = Index::default();
+    loop {
+        let answer = ask(&observer.consul, Keys::One(&key), &mut index, &mut urgency).await;
+        if let Some(entries) = answer {
+            let paused = entries.first().is_some_and(|entry| is_paused(&entry.value));
+            if report.send(Event::Paused(paused)).await.is_err() {
+                return;
+            }
+        }
+    }
+}
+
+/// Keys once they differ from what they were at `index`, or none where Consul could not be asked. A question that is held
+/// when the time comes to hurry is asked anew.
+async fn ask(
+    consul: &Consul,
+    keys: Keys<'_>,
+    index: &mut Index,
+    urgency: &mut watch::Receiver<bool>,
+) -> Option<Vec<Entry>> {
+    loop {
+        let is_urgent = *urgency.borrow_and_update();
+        let (wait, late, pause) = if is_urgent {
+            (URGENT_WAIT, URGENT_LATE, URGENT_LATE / 4)
+        } else {
+            (WAIT, LATE, RETRY)
+        };
+        let asking = consul.entries(keys, *index, wait, late);
+        let answer = tokio::select! {
+            answer = asking => answer,
+            Ok(_) = urgency.wait_for(|urgent| *urgent), if !is_urgent => continue,
+        };
+        return match answer {
+            Ok((entries, next)) => {
+                *index = next;
+                sleep(BREATH).await;
+                Some(entries)
+            }
+            Err(_) => {
+                *index = Index::default();
+                let hurry = urgency.wait_for(|urgent| *urgent && !is_urgent);
+                let _ = timeout(pause, hurry).await;
+                None
+            }
+        };
     }
 }
 

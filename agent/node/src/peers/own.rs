@@ -20,6 +20,7 @@ pub(super) struct Own {
 }
 
 const WAIT: Duration = Duration::from_secs(300);
+const LATE: Duration = Duration::from_secs(5);
 const RETRY: Duration = Duration::from_millis(500);
 
 /// Whether new sessions are refused: the key was this node's, it is not any more, and nobody has seen its PostgreSQL
@@ -94,7 +95,7 @@ pub(super) async fn keep_shut(own: Own, consul: Consul, mut roles: watch::Receiv
 async fn follow(consul: Consul, key: String, node: String, leads: watch::Sender<bool>) {
     let mut index = Index::default();
     loop {
-        match consul.entries(Keys::One(&key), index, WAIT).await {
+        match consul.entries(Keys::One(&key), index, WAIT, LATE).await {
             Ok((entries, next)) => {
                 index = next;
                 let own = entries.first().is_some_and(|entry| entry.value == node.as_bytes());

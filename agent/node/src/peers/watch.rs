@@ -79,6 +79,8 @@ pub(crate) struct Watch {
     /// Not before this moment are they to be asked again.
     ask_servers_after: Moment,
     leader: Option<Leader>,
+    /// Whether the operator has the cluster left alone.
+    paused: bool,
     votes: Votes,
     mine: Option<Mine>,
     sequence: u64,
@@ -108,6 +110,7 @@ impl Watch {
             servers: rules.servers.iter().map(|address| (address.clone(), None)).collect(),
             ask_servers_after: Moment::ZERO,
             leader: None,
+            paused: false,
             votes: Votes::default(),
             mine: None,
             sequence: 0,
@@ -146,6 +149,16 @@ impl Watch {
             of.given_up();
         }
         self.leader = leader;
+    }
+
+    /// Consul said whether the operator has the cluster left alone: then nobody is given up.
+    pub(crate) fn paused(&mut self, paused: bool) {
+        self.paused = paused;
+    }
+
+    /// Whether this node would give the primary up: then what Consul says is needed at once.
+    pub(crate) fn is_urgent(&self, now: Moment) -> bool {
+        self.against(now).is_some()
     }
 
     /// Consul said which votes there are.
@@ -249,10 +262,10 @@ impl Watch {
         }
     }
 
-    /// The primary that this node would give up now. A node that can't reach a majority of the observers, itself
+    /// The primary that this node would give up now, which it is not while the operator has the cluster left alone. A node that can't reach a majority of the observers, itself
     /// counted, suspects everyone: then it is the one that is cut off, and has no opinion.
     fn against(&self, now: Moment) -> Option<Leader> {
-        let leader = self.leader.as_ref()?;
+        let leader = self.leader.as_ref().filter(|_| !self.paused)?;
         let of = self.members.get(&leader.member)?;
         let since = of.silent_since()?;
         let others = self.members.iter().filter(|(name, _)| **name != leader.member);
@@ -351,7 +364,8 @@ impl Watch {
         match &self.leader {
             Some(leader) if leader.member == member => {
                 let agreed = self.agreed.as_ref().is_some_and(|(on, _)| on.member == member);
-                agreed || of.is_to_be_given_up(self.rules.patience, now)
+                let silent = of.is_to_be_given_up(self.rules.patience, now);
+                agreed || (silent && !self.paused)
             }
             Some(_) => {
                 let held = now.saturating_sub(set) >= self.rules.hold;

@@ -95,15 +95,18 @@ async fn keep_account(sql: &Sql, client: &Client, account: &Account<'_>) -> Resu
 
 /// What the agent's checks and pg_rewind may.
 async fn grant(client: &Client) -> Result<(), Error> {
-    let monitor = client
-        .query_one("SELECT pg_has_role('ballast', 'pg_monitor', 'member')", &[])
-        .await
-        .map_err(Error::query("looking at what ballast may"))?;
-    if !monitor.get::<_, bool>(0) {
-        client
-            .batch_execute("GRANT pg_monitor TO ballast")
+    // It watches, and ends the connection of a standby that is silent.
+    for role in ["pg_monitor", "pg_signal_backend"] {
+        let may = client
+            .query_one("SELECT pg_has_role('ballast', $1, 'member')", &[&role])
             .await
-            .map_err(Error::query("letting ballast watch"))?;
+            .map_err(Error::query("looking at what ballast may"))?;
+        if !may.get::<_, bool>(0) {
+            client
+                .batch_execute(&format!("GRANT {role} TO ballast"))
+                .await
+                .map_err(Error::query(format!("letting ballast do what {role} may")))?;
+        }
     }
     for function in REWIND_FUNCTIONS {
         let may = client

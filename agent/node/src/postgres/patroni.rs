@@ -9,7 +9,7 @@ use hyper::body::Bytes;
 use hyper::{Method, Request, StatusCode, header};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::PATRONI_PORT;
 use crate::http::{self, Reply, Tls};
@@ -100,6 +100,12 @@ impl Patroni {
         let body = patch.to_string().into();
         let (what, reply) = self.ask(Method::PATCH, "/config", body, DEADLINE).await?;
         successful(what, reply).map(|_| ())
+    }
+
+    /// Has it run its next round at once. It does so when its dynamic configuration is patched, also with what that holds
+    /// already, which changes nothing.
+    pub(crate) async fn wake(&self, ttl_secs: u16) -> Result<(), Error> {
+        self.patch_configuration(&json!({ "ttl": ttl_secs })).await
     }
 
     async fn ask(

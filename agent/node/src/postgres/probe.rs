@@ -180,6 +180,10 @@ fn judge_synchronous(replica: bool, names: &str, synchronous: Option<String>) ->
     }
     match synchronous {
         _ if names.is_empty() => Answer::passing("writes wait for no replica"),
+        // Patroni's word for: whoever follows. Writes go on, and nobody may take the primary's place.
+        Some(synchronous) if names.contains('*') => Answer::warning(format!(
+            "writes wait for any of {synchronous} and none is named yet, so that none may be promoted: Patroni names one in its next rounds; {JOURNAL} if it doesn't"
+        )),
         Some(synchronous) => Answer::passing(format!("writes wait for one of {synchronous}")),
         None => Answer::warning(
             "no synchronous replica follows, so that every write waits: bring a replica back (`ballast status` shows which is away), or choose the durability `asynchronous` for as long",
@@ -304,6 +308,7 @@ mod tests {
     #[test]
     fn a_synchronous_primary_without_a_replica_warns_that_writes_wait() {
         assert_eq!(judge_synchronous(false, "*", None).health, Health::Warning);
+        assert_eq!(judge_synchronous(false, "*", Some("n5".to_owned())).health, Health::Warning);
         assert_eq!(judge_synchronous(false, "n5", Some("n5".to_owned())).health, Health::Passing);
         assert_eq!(judge_synchronous(false, "", None).health, Health::Passing);
         assert_eq!(judge_synchronous(true, "*", None).health, Health::Passing);

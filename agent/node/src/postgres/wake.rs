@@ -1,10 +1,8 @@
 //! Waking this node's Patroni when another node takes the leader key.
 //!
 //! A Patroni that has lost the race for the key sleeps for its `loop_wait` without watching it, and until it wakes its
-//! PostgreSQL follows nobody: a synchronous primary can acknowledge nothing before that. Patroni runs its next round at
-//! once when its dynamic configuration is patched, also with what it holds already, which changes nothing.
+//! PostgreSQL follows nobody: a synchronous primary can acknowledge nothing before that.
 
-use serde_json::json;
 use tokio::sync::watch;
 
 use super::patroni::Patroni;
@@ -26,7 +24,7 @@ pub(super) async fn wake_patroni(
         if before.is_none_or(|before| before == leader) || leader == node {
             continue;
         }
-        if let Err(error) = patroni.patch_configuration(&json!({ "ttl": ttl_secs })).await {
+        if let Err(error) = patroni.wake(ttl_secs).await {
             log::warn(&format!("Patroni was not woken: {}", chain(&error)));
         }
     }

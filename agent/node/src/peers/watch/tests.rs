@@ -196,6 +196,44 @@ fn without_consul_nobody_acts_and_with_it_again_they_do() {
 }
 
 #[test]
+fn while_the_cluster_is_left_alone_nobody_is_given_up_and_afterwards_they_are() {
+    with_seeds(300, |site, _| {
+        site.pause_all(true);
+        site.run_for(500);
+        site.nodes[P1].dead = true;
+        site.run_for(8_000);
+        assert_kept(site, "the operator has the cluster left alone");
+        assert_eq!(site.votes(), 0, "seed {}: a vote stands", site.seed);
+        assert_eq!(site.fences(), 0, "seed {}: a fence stands", site.seed);
+        site.pause_all(false);
+        let since = site.now;
+        site.run_for(site.detection_ms() + 500);
+        assert_given_up(site, since, "the pause is over");
+    });
+}
+
+#[test]
+fn a_pause_in_the_middle_of_giving_up_ends_with_neither_votes_nor_fences() {
+    with_seeds(300, |site, _| {
+        let limit = site.limit_ms();
+        site.nodes[P1].frozen = true;
+        let while_voting = limit + site.random.below(limit);
+        site.run_for(while_voting);
+        let given_up = site.given_up.len();
+        site.pause_all(true);
+        site.run_for(200);
+        // What was under way when the pause came may still end.
+        let ended = site.given_up.len();
+        assert!(ended <= given_up + 1, "seed {}", site.seed);
+        site.nodes[P1].frozen = false;
+        site.run_for(limit + site.hold_ms() + 2_000);
+        assert_eq!(site.given_up.len(), ended, "seed {}", site.seed);
+        assert_eq!(site.votes(), 0, "seed {}: a vote stands", site.seed);
+        assert_eq!(site.fences(), 0, "seed {}: a fence stands", site.seed);
+    });
+}
+
+#[test]
 fn a_false_alarm_leaves_neither_votes_nor_fences() {
     with_seeds(300, |site, _| {
         // As long as it takes to be nearly given up.

@@ -86,6 +86,8 @@ pub(super) struct Site {
     pub(super) consul_down: bool,
     /// Whether Consul hears nodes that are cut off from others: an asymmetry.
     pub(super) consul_hears_all: bool,
+    /// Whether the operator has the cluster left alone.
+    pub(super) is_paused: bool,
     pub(super) given_up: Vec<Given>,
     cut: BTreeSet<(usize, usize)>,
     queue: BinaryHeap<Reverse<Due>>,
@@ -143,6 +145,7 @@ impl Site {
             loss_percent: 0,
             consul_down: false,
             consul_hears_all: false,
+            is_paused: false,
             given_up: Vec::new(),
             cut: BTreeSet::new(),
             queue: BinaryHeap::new(),
@@ -201,6 +204,12 @@ impl Site {
 
     pub(super) fn cut(&mut self, a: usize, b: usize) {
         self.cut.insert((a.min(b), a.max(b)));
+    }
+
+    /// The operator has the cluster left alone, or no longer; Consul tells everyone.
+    pub(super) fn pause_all(&mut self, paused: bool) {
+        self.is_paused = paused;
+        self.wake_all();
     }
 
     pub(super) fn mend(&mut self) {
@@ -500,7 +509,9 @@ impl Site {
         });
         let votes = votes.collect();
         let leader = self.leader.clone();
+        let paused = self.is_paused;
         let watch = &mut self.nodes[node].watch;
+        watch.paused(paused);
         watch.led_by(leader);
         watch.voted(votes, now);
     }
