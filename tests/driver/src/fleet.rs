@@ -2,7 +2,8 @@
 //!
 //! What the lab shows and the fault suite breaks. All machines are gone when it is dropped, and so are its files.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use crate::given::Given;
 use crate::machine::{Bundle, Machine, Site, Wanted};
 use crate::network::Network;
 use crate::poll::{self, Seen};
+use crate::programs::output;
 use crate::workspace::Workspace;
 
 /// How long one machine's Consul agent may take to answer.
@@ -26,6 +28,7 @@ pub struct Fleet {
     site: Box<dyn Site>,
     cluster: Cluster,
     workspace: Workspace,
+    ballast: PathBuf,
 }
 
 impl Fleet {
@@ -48,7 +51,8 @@ impl Fleet {
                 ..Wanted::new(&node.name, node.number, &node.role)
             })?);
         }
-        Ok(Self { machines, site, cluster, workspace })
+        let ballast = given.ballast().to_path_buf();
+        Ok(Self { machines, site, cluster, workspace, ballast })
     }
 
     /// Its nodes, in the order of its machines.
@@ -101,6 +105,17 @@ impl Fleet {
     /// Where machines run in QEMU.
     pub fn network(&self) -> Result<Network> {
         self.site.network()
+    }
+
+    /// Does what an operator does with the `ballast` command, from a place in the site's network.
+    ///
+    /// # Errors
+    /// When it fails, with what it says; or where machines run in QEMU.
+    pub fn operate(&self, arguments: &[&str]) -> Result<()> {
+        let mut command = Command::new(&self.ballast);
+        command.args(arguments).arg(self.cluster.dir().join("cluster.toml"));
+        let doing = Error::system("entering the site's network");
+        self.network()?.run(|| output(&mut command).map(|_| ())).map_err(doing)?
     }
 
     /// Cuts each of these machines from each that is not among them. Clients reach both sides.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use ballast_machines::cluster::{CONSUL_SERVER, POSTGRES, REDIS};
 use ballast_machines::error::Error as Machines;
 use ballast_machines::fleet::Fleet;
+use serde::Deserialize;
 
 use crate::clients::{Clients, Store, Working};
 use crate::error::{Error, Result};
@@ -52,6 +53,7 @@ pub struct Hurt {
 /// When nobody knows who that is.
 pub fn victims(
     fleet: &mut Fleet,
+    clients: &Clients,
     working: &Working,
     victim: Victim,
     chance: &mut Chance,
@@ -65,6 +67,10 @@ pub fn victims(
         Victim::Primary => vec![primary(Store::Postgres)?],
         Victim::Master => vec![primary(Store::Redis)?],
         Victim::Replica => other(fleet, POSTGRES, &[&primary(Store::Postgres)?], chance)?,
+        Victim::Standby => {
+            let standbys = standbys(fleet, clients)?.map_err(Error::Lacking)?;
+            standbys.into_iter().take(1).collect()
+        }
         Victim::RedisReplica => other(fleet, REDIS, &[&primary(Store::Redis)?], chance)?,
         Victim::ConsulLeader => vec![consul_leader(fleet)?],
         Victim::ConsulMajority => {
@@ -87,6 +93,44 @@ fn other(fleet: &Fleet, role: &str, not: &[&String], chance: &mut Chance) -> Res
     let one = chance.pick(&rest);
     one.map(|name| vec![(*name).clone()])
         .ok_or_else(|| Error::Lacking(format!("there is no other node of role {role}")))
+}
+
+/// The key in which Patroni says who may take the primary's place, read with the node's own token, which stands in the
+/// environment.
+const STANDBYS: &str = r#"
+export CONSUL_HTTP_ADDR=http://127.0.0.1:8500
+secrets=$(cat /var/lib/ballast/bundles/current/secrets.json) || exit 1
+after=${secrets#*'"patroni_token"'}
+after=${after#*'"'}
+export CONSUL_HTTP_TOKEN=${after%%'"'*}
+exec consul kv get service/CLUSTER/sync
+"#;
+
+/// Patroni's own form of it (4.0).
+#[derive(Deserialize)]
+struct Named {
+    sync_standby: Option<String>,
+}
+
+/// Those who may take the place of PostgreSQL's primary, as Patroni has them named; the inner error is why there is none.
+///
+/// # Errors
+/// When the machines cannot be asked.
+pub fn standbys(
+    fleet: &mut Fleet,
+    clients: &Clients,
+) -> Result<std::result::Result<Vec<String>, String>> {
+    let script = STANDBYS.replace("CLUSTER", &clients.access().postgres.cluster);
+    let first = fleet.nodes().iter().find(|node| node.role == POSTGRES).map(|n| n.name.clone());
+    let Some(node) = first else { return Ok(Err("there is no PostgreSQL".to_owned())) };
+    let ran = fleet.machine(&node)?.run(&script, SCRIPT)?;
+    Ok(read_standbys(&ran.text).ok_or_else(|| format!("no standby is named: {}", ran.text.trim())))
+}
+
+fn read_standbys(text: &str) -> Option<Vec<String>> {
+    let named: Named = serde_json::from_str(text.trim()).ok()?;
+    let names = named.sync_standby?.split(',').map(str::to_owned).collect::<Vec<_>>();
+    names.first().is_some_and(|name| !name.is_empty()).then_some(names)
 }
 
 fn consul_leader(fleet: &mut Fleet) -> Result<String> {
@@ -144,6 +188,15 @@ pub fn apply(
                 log.note(node, State::Cut, "cut from all other nodes, and not from clients");
             }
         }
+        Fault::SwitchOver => {
+            for node in &nodes {
+                log.note(node, State::Hurt, "is to be primary no longer");
+            }
+            fleet.operate(&["switchover", "postgres", "--yes"])?;
+            for node in &nodes {
+                log.note(node, State::Well, "another is the primary");
+            }
+        }
         Fault::Fill => {
             let (size, limit) = FILLING;
             let number =
@@ -160,6 +213,7 @@ pub fn apply(
     }
     let over =
         matches!(fault, Fault::Reboot | Fault::Restart(_) | Fault::KillServer | Fault::Stumble(_))
+            || matches!(fault, Fault::SwitchOver)
             || matches!(fault, Fault::Signal(_, _, Signal::Kill));
     Ok((!over).then_some(Hurt { fault, nodes }))
 }
@@ -228,7 +282,7 @@ fn apply_to(fleet: &mut Fleet, step: &Step, node: &str, log: &mut Log) -> Result
             script(fleet, node, &drop_ports(NAMES))?;
             log.note(node, State::Hurt, "DNS unanswered");
         }
-        Fault::Divide | Fault::Fill | Fault::ReplaceFirst => {}
+        Fault::Divide | Fault::Fill | Fault::ReplaceFirst | Fault::SwitchOver => {}
     }
     Ok(())
 }
@@ -289,7 +343,8 @@ fn mend_one(fleet: &mut Fleet, fault: Fault, node: &str, log: &mut Log) -> Resul
         | Fault::KillServer
         | Fault::Reboot
         | Fault::Restart(_)
-        | Fault::Stumble(_) => {}
+        | Fault::Stumble(_)
+        | Fault::SwitchOver => {}
     }
     Ok(())
 }
@@ -330,6 +385,17 @@ fn drop_ports(ports: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_primary_without_a_named_standby_has_none() {
+        let read = |standbys: &str| {
+            read_standbys(&format!(r#"{{"leader":"p1","quorum":0,"sync_standby":{standbys}}}"#))
+        };
+        assert_eq!(read(r#""p2,p3""#).unwrap(), ["p2", "p3"]);
+        assert_eq!(read("null"), None);
+        assert_eq!(read(r#""""#), None);
+        assert_eq!(read_standbys("Error! No key exists at: service/postgres/sync"), None);
+    }
 
     #[test]
     fn a_muted_node_still_hears_itself() {

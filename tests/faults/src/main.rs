@@ -171,7 +171,7 @@ fn faults(options: Options) -> Result<ExitCode> {
             let outcome = trial::run(&mut stand, scenario, (seed, turn))?;
             trial::conclude(&outcome);
             let whole = outcome.whole.is_some();
-            if !outcome.broken.is_empty() {
+            if !(outcome.broken.is_empty() && outcome.late.is_empty()) {
                 let journals = stand::journals(&mut stand.fleet, outcome.end);
                 report::save_journals(&options.report, &outcome.title(), &journals)?;
             }

@@ -14,6 +14,8 @@ pub enum Victim {
     Primary,
     /// One of PostgreSQL's other nodes.
     Replica,
+    /// The node that PostgreSQL's acknowledged writes are on as well, and that would take the primary's place.
+    Standby,
     /// The node that acknowledges Redis's writes.
     Master,
     /// One of Redis's other nodes.
@@ -57,6 +59,8 @@ pub enum Fault {
     Fill,
     /// Its disk is lost: power is cut, and it comes back with an empty one.
     Replace,
+    /// An operator makes another node the primary.
+    SwitchOver,
     /// Power is cut, its disk is lost, and it is the first of its kind to come back; the others were off as well.
     ReplaceFirst,
 }
@@ -101,6 +105,10 @@ pub enum Bound {
     PrimaryAndLeaderLost,
     /// A primary says that it goes, and another is promoted.
     PrimaryLeaves,
+    /// The same, with nothing to be stopped but PostgreSQL, and who follows known beforehand.
+    PrimaryHandsOver,
+    /// A synchronous standby is silent and must be missed, and another be named.
+    StandbyLost,
     /// PostgreSQL is gone and Patroni is not.
     ServerCrashed,
     /// Patroni is gone and PostgreSQL with it, and both come back.
@@ -133,6 +141,9 @@ impl Bound {
             Self::PrimaryLost => lost,
             Self::PrimaryAndLeaderLost if peer_detection => lost + election,
             Self::PrimaryAndLeaderLost => expiry + secs(timings.ttl_secs),
+            Self::PrimaryHandsOver => u64::from(timings.role_interval_ms) + SWITCH_MS,
+            Self::StandbyLost if peer_detection => lost,
+            Self::StandbyLost => SENDER_MS + 2 * secs(timings.loop_wait_secs),
             Self::PrimaryLeaves => HANDOVER_MS + secs(timings.loop_wait_secs),
             Self::ServerCrashed => {
                 secs(timings.primary_start_timeout_secs)
@@ -158,6 +169,11 @@ const PROMOTION_MS: u64 = 3_000;
 const SENTINEL_MS: u64 = 1_500;
 /// An orderly stop: what is not on disk is written, replicas get the rest.
 const HANDOVER_MS: u64 = 5_000;
+/// A switchover: Patroni waits a second between stopping PostgreSQL and releasing its key, and each node that is not to be
+/// the primary two more before it follows the new one (4.0, neither to be set); until one does, nothing is acknowledged.
+const SWITCH_MS: u64 = 4_500;
+/// After which PostgreSQL itself misses a replica (`wal_sender_timeout`).
+const SENDER_MS: u64 = 60_000;
 /// systemd starts Patroni again, and that PostgreSQL.
 const RESTART_MS: u64 = 8_000;
 /// What a writer may wait on a machine that has other things to do.
@@ -207,14 +223,16 @@ const PATRONI: &str = "patroni.service";
 const SENTINEL: &str = "redis-sentinel.service";
 
 use Bound::{
-    MasterLeaves, MasterLost, PatroniGone, PrimaryAndLeaderLost, PrimaryLeaves, PrimaryLost,
-    ServerCrashed, Undisturbed,
+    MasterLeaves, MasterLost, PatroniGone, PrimaryAndLeaderLost, PrimaryHandsOver, PrimaryLeaves,
+    PrimaryLost, ServerCrashed, StandbyLost, Undisturbed,
 };
 use Fault::{
     Divide, Fill, Freeze, Kill, KillServer, Mute, Nameless, PowerOff, Reboot, Replace,
-    ReplaceFirst, Restart, Stop, Stumble,
+    ReplaceFirst, Restart, Stop, Stumble, SwitchOver,
 };
-use Victim::{ConsulLeader, ConsulMajority, Everyone, Master, Primary, RedisReplica, Replica};
+use Victim::{
+    ConsulLeader, ConsulMajority, Everyone, Master, Primary, RedisReplica, Replica, Standby,
+};
 
 /// All of them.
 pub const SCENARIOS: &[Scenario] = &[
@@ -241,6 +259,24 @@ pub const SCENARIOS: &[Scenario] = &[
         "PostgreSQL's primary is switched off in order",
         &[step(Primary, PowerOff, 10)],
         PrimaryLeaves,
+    ),
+    postgres(
+        "planned-switchover",
+        "an operator makes another node PostgreSQL's primary",
+        &[step(Primary, SwitchOver, 3)],
+        PrimaryHandsOver,
+    ),
+    postgres(
+        "standby-killed",
+        "the power of PostgreSQL's synchronous standby is cut",
+        &[step(Standby, Kill, 5)],
+        StandbyLost,
+    ),
+    postgres(
+        "standby-frozen",
+        "the processes of PostgreSQL's synchronous standby stand still, and go on",
+        &[step(Standby, Freeze, 15)],
+        StandbyLost,
     ),
     postgres(
         "postgres-killed",
@@ -424,7 +460,15 @@ mod tests {
         let limits = |bound: Bound, peers| {
             Availability::ALL.map(|a| bound.limit(&a.timings(), peers).unwrap())
         };
-        for bound in [PrimaryLost, PrimaryAndLeaderLost, ServerCrashed, PatroniGone, MasterLost] {
+        for bound in [
+            PrimaryLost,
+            PrimaryAndLeaderLost,
+            PrimaryHandsOver,
+            StandbyLost,
+            ServerCrashed,
+            PatroniGone,
+            MasterLost,
+        ] {
             assert!(limits(bound, true).is_sorted(), "{bound:?}");
             let pairs = limits(bound, true).into_iter().zip(limits(bound, false));
             assert!(pairs.into_iter().all(|(agreed, expired)| agreed <= expired), "{bound:?}");

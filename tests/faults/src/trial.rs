@@ -127,7 +127,7 @@ fn hurt(
     // Who they are, is asked while they can still say so.
     let mut all = Vec::new();
     for step in scenario.steps {
-        all.push(fault::victims(&mut stand.fleet, working, step.victim, chance)?);
+        all.push(fault::victims(&mut stand.fleet, &stand.clients, working, step.victim, chance)?);
     }
     let mut since = log.now();
     for (number, (step, victims)) in scenario.steps.iter().zip(all).enumerate() {

@@ -1,4 +1,5 @@
-//! Whether the site is whole: every node passing, one leader, and each store with one primary that all its members follow.
+//! Whether the site is whole: every node passing, one leader, each store with one primary that all its members follow, and
+//! for PostgreSQL's somebody named who may take its place.
 
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use ballast_machines::poll::{self, Seen};
 
 use crate::clients::{Clients, Store};
 use crate::error::{Error, Result};
+use crate::fault;
 
 /// Between two looks.
 const PAUSE: Duration = Duration::from_millis(500);
@@ -68,6 +70,15 @@ fn look(fleet: &mut Fleet, clients: &Clients) -> Result<std::result::Result<(), 
     for store in Store::ALL {
         if let Err(why) = clients.look(store)? {
             return Ok(Err(why));
+        }
+    }
+    // A primary of which no standby is named takes writes, and nobody could take its place.
+    if clients.access().postgres.synchronous {
+        match fault::standbys(fleet, clients) {
+            Ok(Ok(_)) => {}
+            Ok(Err(why)) => return Ok(Err(why)),
+            Err(error) if error.is_interrupt() => return Err(error),
+            Err(error) => return Ok(Err(ballast_machines::error::chain(&error))),
         }
     }
     let view = match fleet.view() {
