@@ -53,7 +53,8 @@ pub struct Row {
     pub lag_bytes: Option<u64>,
     /// PostgreSQL's timeline.
     pub timeline: Option<u64>,
-    /// How a PostgreSQL replica is counted: `sync`, `quorum`, `potential` or `async`.
+    /// How a PostgreSQL replica is counted: `sync`, `quorum` or `async`. None is `potential`: Patroni names no
+    /// more of them than writes wait for.
     pub sync: Option<String>,
     /// `ok`, or why the Sentinels could not agree on another master.
     pub sentinel_quorum: Option<String>,
