@@ -37,7 +37,7 @@ pub(crate) fn start(bundle: &Bundle, root: &Root, consul: SocketAddr) -> Result<
         return Ok(Database { roles: Some(roles), backups, guard, ..Database::default() });
     }
     if let (Some(redis), Some(secrets)) = (&bundle.node.redis, &bundle.secrets.redis) {
-        let redis::Watches { roles, snapshots } = redis::start(bundle, redis, secrets)?;
+        let redis::Watches { roles, snapshots } = redis::start(bundle, redis, secrets, consul)?;
         return Ok(Database { roles: Some(roles), redis: Some(snapshots), ..Database::default() });
     }
     Ok(Database::default())

@@ -2,8 +2,8 @@
 //!
 //! Redis and Sentinel do the failover. The agent asks its own Redis and its own Sentinel at a short interval, and the other
 //! members over TLS; from what they answer it decides without I/O what the node is ([`primary`]), what is to be done
-//! where no primary is known yet ([`first`]), and what a Sentinel should forget ([`tidy`]). All of it is one [`Snapshot`],
-//! which the checks read as well.
+//! where no primary is known yet ([`first`]), what a Sentinel should forget ([`tidy`]), and whether another member may be made
+//! the primary ([`switchover`]). All of it is one [`Snapshot`], which the checks read as well.
 
 pub(crate) mod check;
 mod client;
@@ -11,14 +11,15 @@ mod facts;
 mod first;
 mod follow;
 mod primary;
+mod switchover;
 mod tidy;
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use ballast_bundle::{Bundle, Member, Redis, RedisSecrets};
 use ballast_contract::Timings;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
@@ -26,6 +27,7 @@ use client::Server;
 use facts::{Info, Named, Role};
 use primary::Verdict;
 
+use crate::consul::Consul;
 use crate::error::Error;
 use crate::plan::redis::{Layout, REDIS_PORT, SENTINEL_PORT};
 use crate::role::RoleView;
@@ -96,7 +98,7 @@ const TIDY_ROUND: Duration = Duration::from_secs(30);
 /// How long any of the group's servers may take to answer.
 const DEADLINE: Duration = Duration::from_secs(1);
 
-/// Follows what this node is in its group, and keeps the group whole.
+/// Follows what this node is in its group, keeps the group whole, and hands over when an operator asks for it.
 ///
 /// # Errors
 /// The site's authority is no certificate.
@@ -104,11 +106,12 @@ pub(crate) fn start(
     bundle: &Bundle,
     redis: &Redis,
     secrets: &RedisSecrets,
+    consul: SocketAddr,
 ) -> Result<Watches, Error> {
     let node = &bundle.node;
     let ca = bundle.files().iter().find(|(path, _)| path == "consul/ca.pem");
     let ca_pem = ca.map_or(String::new(), |(_, pem)| String::from_utf8_lossy(pem).into_owned());
-    start_group(Group {
+    let group = Group {
         name: redis.cluster.clone(),
         me: Member { name: node.node.name.clone(), address: node.network.address.addr() },
         members: redis.members.clone(),
@@ -117,11 +120,19 @@ pub(crate) fn start(
         ca_pem,
         layout: Layout::default(),
         tidy_round: TIDY_ROUND,
-    })
-    .map(|(watches, _)| watches)
+    };
+    let (watches, tell, _) = start_group(group.clone())?;
+    let Watches { roles, snapshots } = &watches;
+    let consul = Consul::new(consul, Some(bundle.secrets.agent_token.clone()));
+    let (roles, snapshots) = (roles.clone(), snapshots.clone());
+    tokio::spawn(switchover::answer(switchover::Desk { group, consul, roles, snapshots, tell }));
+    Ok(watches)
 }
 
-fn start_group(group: Group) -> Result<(Watches, JoinHandle<()>), Error> {
+/// What follows what this node is: what it knows, whom to tell that there is reason to ask at once, and the duty itself.
+type Started = (Watches, mpsc::Sender<()>, JoinHandle<()>);
+
+fn start_group(group: Group) -> Result<Started, Error> {
     // Taken by whoever is first; another would do as well.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let unknown = RoleView::unknown(&group.name, REDIS_PORT, "Redis has not been asked yet");
@@ -129,8 +140,10 @@ fn start_group(group: Group) -> Result<(Watches, JoinHandle<()>), Error> {
     let (snapshot, snapshots) = watch::channel(Snapshot::empty(&group));
     let servers =
         group.servers().map_err(|source| Error::RedisClient { source: Box::new(source) })?;
-    let following = tokio::spawn(follow::follow(group, servers, publish, snapshot));
-    Ok((Watches { roles, snapshots }, following))
+    let (tell, news) = mpsc::channel(1);
+    let telling = (tell.clone(), news);
+    let following = tokio::spawn(follow::follow(group, servers, telling, publish, snapshot));
+    Ok((Watches { roles, snapshots }, tell, following))
 }
 
 impl Group {

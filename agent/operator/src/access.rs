@@ -3,7 +3,7 @@
 use ballast_bundle::{Acl, AclPolicy, AclToken};
 use ballast_contract::NODE_SERVICE;
 
-use crate::cluster::{Cluster, Node, POSTGRES};
+use crate::cluster::{Cluster, Node, POSTGRES, REDIS};
 use crate::state::{NodeTokens, SiteSecrets, Token};
 
 const DNS: &str = "dns";
@@ -25,7 +25,7 @@ pub fn access(
         ),
         policy(
             OPERATOR,
-            "Look at everything, change nothing; ask for a backup",
+            "Look at everything, change nothing; ask for a backup or a switchover",
             &operator_rules(cluster),
         ),
     ];
@@ -63,10 +63,10 @@ pub fn access(
     Acl { management_token: site.management_token.clone(), policies, tokens, revoked }
 }
 
-/// What the operator's command needs: to read, and to leave a request where the primary's agent looks for one.
+/// What the operator's command needs: to read, and to leave requests where a primary's agent looks for them.
 fn operator_rules(cluster: &Cluster) -> String {
     let mut rules = "operator = \"read\"\nagent_prefix \"\" { policy = \"read\" }\nnode_prefix \"\" { policy = \"read\" }\nservice_prefix \"\" { policy = \"read\" }\n".to_owned();
-    if let Some(prefix) = backups(cluster) {
+    for prefix in [backups(cluster), switchovers(cluster)].into_iter().flatten() {
         rules.push_str(&format!(
             "key_prefix \"{prefix}\" {{ policy = \"read\" }}\n\
              key \"{prefix}request\" {{ policy = \"write\" }}\n"
@@ -79,6 +79,11 @@ fn operator_rules(cluster: &Cluster) -> String {
 fn backups(cluster: &Cluster) -> Option<String> {
     let postgres = cluster.postgres.as_ref().filter(|p| p.backup.is_some())?;
     Some(format!("ballast/backup/{}/", postgres.cluster))
+}
+
+/// The keys about another primary of the Redis group.
+fn switchovers(cluster: &Cluster) -> Option<String> {
+    cluster.redis.as_ref().map(|redis| format!("ballast/redis/{}/", redis.cluster))
 }
 
 /// What a node needs: to write itself and its services, and to read the catalogue and its own Consul agent. Who watches a
@@ -95,7 +100,9 @@ fn node_rules(cluster: &Cluster, node: &Node) -> String {
     if node.is_database() {
         rules.push_str(&format!("service \"{NODE_SERVICE}\" {{ policy = \"write\" }}\n"));
     }
-    if let Some(prefix) = backups(cluster).filter(|_| node.role == POSTGRES) {
+    let backups = backups(cluster).filter(|_| node.role == POSTGRES);
+    let switchovers = switchovers(cluster).filter(|_| node.role == REDIS);
+    for prefix in [backups, switchovers].into_iter().flatten() {
         rules.push_str(&format!("key_prefix \"{prefix}\" {{ policy = \"write\" }}\n"));
     }
     if let Some(cluster) = observed_by(cluster, node) {

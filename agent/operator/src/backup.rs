@@ -3,7 +3,6 @@
 //! Asked through Consul: the primary's agent says there what is in the repository, and does there what is asked for.
 
 use std::fmt;
-use std::net::IpAddr;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -13,10 +12,8 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use crate::cluster::Cluster;
-use crate::consul::Client;
 use crate::error::Error;
-use crate::https;
-use crate::state::State;
+use crate::servers::{Servers, request_id};
 
 /// Between two looks for an answer.
 const LOOK: Duration = Duration::from_secs(2);
@@ -68,8 +65,7 @@ struct Reply {
 /// A site whose PostgreSQL is backed up.
 pub struct Site<'a> {
     postgres: &'a Postgres,
-    servers: Vec<IpAddr>,
-    client: Client,
+    servers: Servers,
 }
 
 impl<'a> Site<'a> {
@@ -77,40 +73,27 @@ impl<'a> Site<'a> {
     pub fn open(cluster: &'a Cluster, state: &Path, timeout: Duration) -> Result<Self, Error> {
         let postgres = cluster.postgres.as_ref().filter(|p| p.backup.is_some());
         let postgres = postgres.ok_or(Error::NoBackups)?;
-        let folder = State::open_existing(state)?;
-        let Some(site) = folder.load_site(&cluster.site)? else {
-            return Err(Error::NoState { path: state.to_owned() });
-        };
-        let (operator, ca_pem) = folder.load_operator()?;
-        let agent = https::agent(&operator, &ca_pem, timeout)
-            .map_err(|_| Error::Damaged { path: state.to_owned() })?;
-        let client = Client::new(agent, site.operator.secret_id);
-        let of = |name: &str| cluster.nodes.iter().find(|n| n.name == name);
-        let member = postgres.members.first().and_then(|m| of(&m.name));
-        let datacenter = member.map_or("", |n| n.datacenter.as_str());
-        let servers = cluster.servers(datacenter).map(|n| n.address.addr()).collect();
-        Ok(Self { postgres, servers, client })
+        let servers = Servers::open(cluster, &postgres.members, state, timeout)?;
+        Ok(Self { postgres, servers })
     }
 
     /// What the primary's agent says of the repository.
     pub fn list(&self) -> Result<Backups, Error> {
-        let text = self.each(|server| self.client.key(server, &self.key("state")))?;
+        let text = self.servers.key(&self.key("state"))?;
         let text = text.ok_or(Error::NothingSaid)?;
         serde_json::from_slice(&text).map_err(|_| Error::NothingSaid)
     }
 
     /// Asks for a backup, and waits until it is made.
     pub fn back_up(&self, kind: &str, now: u64, patience: Duration) -> Result<String, Error> {
-        let mut random = [0; 16];
-        getrandom::fill(&mut random).map_err(Error::Random)?;
-        let id: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
+        let id = request_id()?;
         let request = serde_json::json!(Request { id: &id, at: now, kind }).to_string();
-        self.each(|server| self.client.put_key(server, &self.key("request"), request.as_bytes()))?;
+        self.servers.put_key(&self.key("request"), request.as_bytes())?;
         let asked = Instant::now();
         while asked.elapsed() < patience {
             std::thread::sleep(LOOK);
             // A server that is silent now may answer the next time.
-            let answer = self.each(|server| self.client.key(server, &self.key("answer")));
+            let answer = self.servers.key(&self.key("answer"));
             let reply = answer.ok().flatten();
             let reply = reply.and_then(|text| serde_json::from_slice::<Reply>(&text).ok());
             match reply.filter(|reply| reply.id == id) {
@@ -136,18 +119,6 @@ impl<'a> Site<'a> {
 
     fn key(&self, name: &str) -> String {
         format!("ballast/backup/{}/{name}", self.postgres.cluster)
-    }
-
-    /// The first server's answer.
-    fn each<T>(&self, ask: impl Fn(IpAddr) -> Result<T, String>) -> Result<T, Error> {
-        let mut silence = Vec::new();
-        for server in &self.servers {
-            match ask(*server) {
-                Ok(answer) => return Ok(answer),
-                Err(reason) => silence.push(format!("{server}: {reason}")),
-            }
-        }
-        Err(Error::NoServer { reasons: silence.join("; ") })
     }
 }
 

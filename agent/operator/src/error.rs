@@ -40,6 +40,10 @@ pub enum Error {
     Silent { cluster: String, reasons: String },
     #[error("{node} refuses: {reason}")]
     Patroni { node: String, reason: String },
+    #[error("{node} could not hand over: {reason}")]
+    Redis { node: String, reason: String },
+    #[error("no primary of {cluster} has answered within {secs} s")]
+    NoPrimaryAnswers { cluster: String, secs: u64 },
     #[error("nothing was done")]
     Unconfirmed { asked: bool },
     #[error("the site's authority expires at {at}, too soon to issue certificates")]
@@ -95,6 +99,9 @@ impl Error {
             Self::Unsafe { hint, .. } => hint,
             Self::NoMember { known, .. } => known,
             Self::Unconfirmed { asked: false } => "give --yes to go on without being asked",
+            Self::NoPrimaryAnswers { .. } => {
+                "`ballast status` shows whether there is a primary, and whether Consul hears it"
+            }
             Self::Silent { .. } => "`ballast status` shows which nodes Consul knows",
             Self::AuthorityExpires { .. } => {
                 "start a new state folder and give every node a bundle made with it"
@@ -107,7 +114,7 @@ impl Error {
             Self::Outside { .. } => "`ballast backup list` shows what there is",
             Self::Bundle { source, .. } => source.hint(),
             Self::Io { .. } | Self::Random(_) | Self::Backup { .. } => return None,
-            Self::Certificate { .. } | Self::Patroni { .. } => return None,
+            Self::Certificate { .. } | Self::Patroni { .. } | Self::Redis { .. } => return None,
             Self::NoRole { .. } | Self::Unconfirmed { .. } => return None,
         })
     }

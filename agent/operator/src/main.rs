@@ -16,8 +16,10 @@ mod operations;
 mod patroni;
 mod report;
 mod secret;
+mod servers;
 mod state;
 mod status;
+mod switchover;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -185,6 +187,7 @@ enum Command {
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Database {
     Postgres,
+    Redis,
 }
 
 /// A switch.
@@ -322,6 +325,15 @@ fn run(cli: Cli) -> Result<Outcome, Error> {
         }
         Command::Switchover { database: Database::Postgres, to, site } => {
             operate(&Wish::Switchover { to }, site)
+        }
+        Command::Switchover {
+            database: Database::Redis,
+            to,
+            site: Running { cluster, state, yes },
+        } => {
+            let folder = state.unwrap_or_else(|| beside(&cluster, "state"));
+            let cluster = cluster::load_cluster(&cluster)?;
+            done(switchover::switch_over(&cluster, &folder, to.as_deref(), yes)?)
         }
         Command::Reinit { node, site } => operate(&Wish::Reinit { node }, site),
         Command::Maintenance { maintenance, site } => {

@@ -80,6 +80,41 @@ datacenter = "dc1"
 address = "127.77.3.41"
 "#;
 
+const GROUP: &str = r#"
+[site]
+name = "judged"
+
+[[datacenter]]
+name = "dc1"
+network = "127.77.4.0/24"
+
+[redis]
+
+[[node]]
+name = "consul-1"
+role = "consul-server"
+datacenter = "dc1"
+address = "127.77.4.11"
+
+[[node]]
+name = "redis-1"
+role = "redis"
+datacenter = "dc1"
+address = "127.77.4.31"
+
+[[node]]
+name = "redis-2"
+role = "redis"
+datacenter = "dc1"
+address = "127.77.4.32"
+
+[[node]]
+name = "redis-3"
+role = "redis"
+datacenter = "dc1"
+address = "127.77.4.33"
+"#;
+
 const TWO: &str = r#"
 [site]
 name = "judged"
@@ -538,4 +573,62 @@ fn patroni_holds_its_leader_key_until_an_observer_gives_its_node_up() {
     let lie = json!({ "Node": "postgres-1", "Address": "127.77.3.21",
         "Service": { "Service": "postgres", "Tags": ["replica"], "Port": 1 } });
     assert_eq!(consul.put("catalog/register", &server.secrets.agent_token, &lie), 403);
+}
+
+#[test]
+#[ignore = "needs BALLAST_CONSUL"]
+fn a_switchover_of_redis_is_shown_and_done_only_when_it_is_meant() {
+    let root = tempfile::tempdir().unwrap();
+    let root = root.path();
+    fs::write(root.join("cluster.toml"), GROUP).unwrap();
+    assert_eq!(ballast(root, &["bundle", "cluster.toml"]).0, 0);
+    let [server, one] = ["consul-1", "redis-1"].map(|node| take(root, node));
+    let consul = Consul::start(&server, root);
+    let acl = server.acl.as_ref().unwrap();
+    consul.wait_for_token("acl/tokens", &acl.management_token);
+    consul.apply(acl);
+    let site: Value =
+        serde_json::from_slice(&fs::read(root.join("state/site.json")).unwrap()).unwrap();
+    let operator = site["operator"]["secret_id"].as_str().unwrap();
+    let agent = one.secrets.agent_token.as_str();
+    consul.wait_for_token("agent/self", operator);
+    assert_eq!(consul.put("kv/ballast/redis/redis/answer", operator, &json!(1)), 403);
+    assert_eq!(consul.put("kv/ballast/redis/redis/answer", agent, &json!(1)), 200);
+
+    // Nobody is there to answer.
+    let silent = ballast(root, &["switchover", "redis", "cluster.toml", "--yes"]);
+    assert_eq!(silent.0, 1, "{}", silent.1);
+
+    // In place of the primary's agent: what is asked, answered with this.
+    let answer_with = |said: Value| {
+        let asked = consul.get("kv/ballast/redis/redis/request?raw", operator).1;
+        let mut reply = json!({ "id": asked["id"], "node": "redis-1" });
+        reply.as_object_mut().unwrap().extend(said.as_object().unwrap().clone());
+        assert_eq!(consul.put("kv/ballast/redis/redis/answer", agent, &reply), 200);
+        asked
+    };
+    let asked_after = |before: &Value, words: &[&str], said: Value| {
+        std::thread::scope(|scope| {
+            let command = scope.spawn(|| ballast(root, words));
+            consul.wait("a request", || {
+                let asked = consul.get("kv/ballast/redis/redis/request?raw", operator).1;
+                if asked["id"] == before["id"] { Err(asked.to_string()) } else { Ok(()) }
+            });
+            let asked = answer_with(said);
+            (asked, command.join().unwrap())
+        })
+    };
+    let before = consul.get("kv/ballast/redis/redis/request?raw", operator).1;
+    let refused = json!({ "outcome": "refused", "reason": "n is far behind", "hint": "wait" });
+    let words = ["switchover", "redis", "--to", "redis-2", "cluster.toml", "--yes"];
+    let (asked, (code, text)) = asked_after(&before, &words, refused);
+    assert_eq!((&asked["to"], &asked["go"]), (&json!("redis-2"), &json!(false)));
+    assert_eq!(code, 1, "{text}");
+
+    // Without a terminal and --yes nothing more is asked of the agent.
+    let plan = json!({ "outcome": "plan", "to": "redis-2", "says": ["redis-2 becomes it"] });
+    let (asked, (code, text)) = asked_after(&asked, &["switchover", "redis", "cluster.toml"], plan);
+    assert_eq!((code, &asked["to"], &asked["go"]), (2, &Value::Null, &json!(false)), "{text}");
+    let last = consul.get("kv/ballast/redis/redis/request?raw", operator).1;
+    assert_eq!(last["id"], asked["id"]);
 }

@@ -191,9 +191,9 @@ pub fn apply(
         Fault::SwitchOver => {
             for node in &nodes {
                 log.note(node, State::Hurt, "is to be primary no longer");
-            }
-            fleet.operate(&["switchover", "postgres", "--yes"])?;
-            for node in &nodes {
+                // Its store is called as its role is.
+                let store = fleet.node(node)?.role.clone();
+                fleet.operate(&["switchover", &store, "--yes"])?;
                 log.note(node, State::Well, "another is the primary");
             }
         }

@@ -55,6 +55,8 @@ pub enum Fault {
     KillServer,
     /// Nobody gets an answer to a DNS question.
     Nameless,
+    /// The operator makes another node the primary of its store.
+    SwitchOver,
     /// Its memory for data is filled to the limit.
     Fill,
     /// Its disk is lost: power is cut, and it comes back with an empty one.
@@ -117,6 +119,8 @@ pub enum Bound {
     MasterLost,
     /// A master says that it goes, or is missed.
     MasterLeaves,
+    /// A master hands over while it is well, and clients find the other.
+    MasterHandsOver,
     /// None: writes are refused or lost from sight as long as it lasts.
     None,
 }
@@ -157,6 +161,7 @@ impl Bound {
                     + PROMOTION_MS
             }
             Self::MasterLost => missed,
+            Self::MasterHandsOver => SWITCHOVER_MS,
             Self::MasterLeaves => missed + HANDOVER_MS,
         };
         Some(Duration::from_millis(milliseconds))
@@ -167,6 +172,8 @@ impl Bound {
 const PROMOTION_MS: u64 = 3_000;
 /// The Sentinels' vote and the promotion, and the clients' way there.
 const SENTINEL_MS: u64 = 1_500;
+/// What is acknowledged has reached the other node already, which then must be asked what it is, and be named.
+const SWITCHOVER_MS: u64 = 2_000;
 /// An orderly stop: what is not on disk is written, replicas get the rest.
 const HANDOVER_MS: u64 = 5_000;
 /// A switchover: Patroni waits a second between stopping PostgreSQL and releasing its key, and each node that is not to be
@@ -223,8 +230,8 @@ const PATRONI: &str = "patroni.service";
 const SENTINEL: &str = "redis-sentinel.service";
 
 use Bound::{
-    MasterLeaves, MasterLost, PatroniGone, PrimaryAndLeaderLost, PrimaryHandsOver, PrimaryLeaves,
-    PrimaryLost, ServerCrashed, StandbyLost, Undisturbed,
+    MasterHandsOver, MasterLeaves, MasterLost, PatroniGone, PrimaryAndLeaderLost, PrimaryHandsOver,
+    PrimaryLeaves, PrimaryLost, ServerCrashed, StandbyLost, Undisturbed,
 };
 use Fault::{
     Divide, Fill, Freeze, Kill, KillServer, Mute, Nameless, PowerOff, Reboot, Replace,
@@ -385,6 +392,12 @@ pub const SCENARIOS: &[Scenario] = &[
         "Redis's master is rebooted in order",
         &[step(Master, Reboot, 0)],
         MasterLeaves,
+    ),
+    redis(
+        "master-switchover",
+        "an operator makes another node Redis's master",
+        &[step(Master, SwitchOver, 5)],
+        MasterHandsOver,
     ),
     redis(
         "sentinel-jumps",

@@ -190,8 +190,8 @@ fn users(secrets: &RedisSecrets) -> String {
          user replica on >{replication} +ping +psync +replconf\n\
          user sentinel on >{sentinel} &__sentinel__:hello +client|kill +client|setname +config|rewrite +exec +info \
          +multi +ping +publish +replicaof +role +script|kill +slaveof +subscribe\n\
-         user ballast on >{monitor} +client|setinfo +client|setname +config|rewrite +config|set +hello +info +ping \
-         +replicaof +role\n"
+         user ballast on >{monitor} +client|kill +client|setinfo +client|setname +config|rewrite +config|set +failover \
+         +hello +info +ping +replicaof +role\n"
     )
 }
 

@@ -187,6 +187,25 @@ impl Server {
         Ok(all.iter().map(|one| (field(one, "ip"), field(one, "flags").contains("down"))).collect())
     }
 
+    /// The `replica-priority` of the replica at this address, as this Sentinel knows it; none where it knows no such replica.
+    pub(super) async fn priority(
+        &mut self,
+        group: &str,
+        address: IpAddr,
+    ) -> Result<Option<String>, Error> {
+        let all: Vec<HashMap<String, String>> = self.ask(&["SENTINEL", "REPLICAS", group]).await?;
+        let address = address.to_string();
+        let mut ours = all.into_iter().filter(|one| one.get("ip") == Some(&address));
+        Ok(ours.next().and_then(|mut one| one.remove("slave-priority")))
+    }
+
+    /// Whether this Redis is a primary, and whether it is handing over (`INFO replication`).
+    pub(super) async fn failover(&mut self) -> Result<(bool, bool), Error> {
+        let text: String = self.ask(&["INFO", "replication"]).await?;
+        let is = |line: &str| text.lines().any(|l| l.trim_end() == line);
+        Ok((is("role:master"), !is("master_failover_state:no-failover")))
+    }
+
     fn senseless(&self, question: &'static str, reason: String) -> Error {
         Error::Text { server: self.name.clone(), question, reason }
     }

@@ -62,12 +62,12 @@ struct Memory {
 pub(super) async fn follow(
     group: Group,
     servers: Servers,
+    (tell, mut news): (mpsc::Sender<()>, mpsc::Receiver<()>),
     publish: watch::Sender<RoleView>,
     snapshots: watch::Sender<Snapshot>,
 ) {
     let group = Arc::new(group);
     let Servers { mut redis, mut sentinel, listener, peers } = servers;
-    let (tell, mut news) = mpsc::channel(1);
     let mut wakers: Vec<Arc<Notify>> = Vec::new();
     let mut answers = Vec::new();
     for (member, redis, sentinel) in peers {
