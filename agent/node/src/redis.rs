@@ -8,6 +8,7 @@
 pub(crate) mod check;
 mod client;
 mod facts;
+mod fence;
 mod first;
 mod follow;
 mod primary;

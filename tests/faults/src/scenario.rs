@@ -55,8 +55,6 @@ pub enum Fault {
     KillServer,
     /// Nobody gets an answer to a DNS question.
     Nameless,
-    /// The operator makes another node the primary of its store.
-    SwitchOver,
     /// Its memory for data is filled to the limit.
     Fill,
     /// Its disk is lost: power is cut, and it comes back with an empty one.

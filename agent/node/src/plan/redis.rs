@@ -171,7 +171,7 @@ pub(crate) fn files(wanted: &Wanted<'_>, kept: &Kept, certificates: &[Vec<u8>; 3
         .map(|(name, bytes)| File::secret_of(REDIS, &format!("{run}/{name}"), bytes.clone()))
         .collect();
     for (path, text) in [
-        (format!("{run}/users.acl"), users(wanted.secrets)),
+        (format!("{run}/users.acl"), users(wanted.secrets, Applications::Admitted)),
         (format!("{run}/sentinel.acl"), sentinel_users(wanted.secrets)),
         (format!("{home}/redis.conf"), redis_conf(wanted, kept)),
         (format!("{home}/sentinel.conf"), sentinel_conf(wanted, kept)),
@@ -181,16 +181,27 @@ pub(crate) fn files(wanted: &Wanted<'_>, kept: &Kept, certificates: &[Vec<u8>; 3
     files
 }
 
+/// Whether applications are let in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Applications {
+    Admitted,
+    Refused,
+}
+
 /// The accounts of Redis, each with what it needs and no more.
-fn users(secrets: &RedisSecrets) -> String {
+pub(crate) fn users(secrets: &RedisSecrets, applications: Applications) -> String {
     let RedisSecrets { app, replication, sentinel, monitor } = secrets;
+    let admitted = match applications {
+        Applications::Admitted => "on",
+        Applications::Refused => "off",
+    };
     format!(
         "{USERS_HEAD}\
-         user app on >{app} ~* &* +@all -@admin -@dangerous +info +keys +role +sort +sort_ro\n\
+         user app {admitted} >{app} ~* &* +@all -@admin -@dangerous +info +keys +role +sort +sort_ro\n\
          user replica on >{replication} +ping +psync +replconf\n\
          user sentinel on >{sentinel} &__sentinel__:hello +client|kill +client|setname +config|rewrite +exec +info \
          +multi +ping +publish +replicaof +role +script|kill +slaveof +subscribe\n\
-         user ballast on >{monitor} +client|kill +client|setinfo +client|setname +config|rewrite +config|set +failover \
+         user ballast on >{monitor} +acl|load +client|kill +client|setinfo +client|setname +config|rewrite +config|set +failover \
          +hello +info +ping +replicaof +role\n"
     )
 }

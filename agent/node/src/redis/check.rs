@@ -214,7 +214,7 @@ pub(crate) fn memory(snapshot: &Snapshot, warning_percent: u8, critical_percent:
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::net::IpAddr;
 
     use tokio::time::Instant;
@@ -232,7 +232,7 @@ mod tests {
     }
 
     /// A group that is well, seen from its primary, 127.0.1.1.
-    fn well() -> Snapshot {
+    pub(in crate::redis) fn well() -> Snapshot {
         let peer = |n: u8| Peer {
             name: format!("n{n}"),
             address: address(n),
@@ -253,7 +253,7 @@ mod tests {
     }
 
     /// The same, seen from a replica that is cut off like this.
-    fn replica(cut: Option<Cut>) -> Snapshot {
+    pub(in crate::redis) fn replica(cut: Option<Cut>) -> Snapshot {
         let role = Role::Replica { of: "127.0.1.1".into(), cut, whole: true };
         let verdict = Verdict::Replica;
         Snapshot { redis: Ok(Info { role, ..words::replica() }), verdict, ..well() }

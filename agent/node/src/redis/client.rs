@@ -107,7 +107,42 @@ impl Server {
     /// # Errors
     /// Why there is no answer, or what the server refused.
     pub(super) async fn ask<T: FromRedisValue>(&mut self, question: &[&str]) -> Result<T, Error> {
-        let deadline = self.deadline;
+        self.ask_within(question, self.deadline).await
+    }
+
+    /// Asks once more, at once, where the connection turned out to be cut, as it is when a server changes its role. For what
+    /// may be said twice.
+    ///
+    /// # Errors
+    /// As [`Server::ask`].
+    pub(super) async fn ask_surely<T: FromRedisValue>(
+        &mut self,
+        question: &[&str],
+    ) -> Result<T, Error> {
+        self.ask_surely_within(question, self.deadline).await
+    }
+
+    async fn ask_surely_within<T: FromRedisValue>(
+        &mut self,
+        question: &[&str],
+        deadline: Duration,
+    ) -> Result<T, Error> {
+        let was_connected = self.connection.is_some();
+        match self.ask_within(question, deadline).await {
+            Err(Error::Ask { source, .. })
+                if was_connected && source.is_unrecoverable_error() && !source.is_timeout() =>
+            {
+                self.ask_within(question, deadline).await
+            }
+            answer => answer,
+        }
+    }
+
+    async fn ask_within<T: FromRedisValue>(
+        &mut self,
+        question: &[&str],
+        deadline: Duration,
+    ) -> Result<T, Error> {
         // A connection in an unknown state is not used again; dropping it closes it.
         let connection = self.connection.take();
         let exchange = async {
@@ -147,17 +182,20 @@ impl Server {
         Error::Ask { server: self.name.clone(), question, source }
     }
 
-    /// What this Redis says of itself.
-    pub(super) async fn info(&mut self) -> Result<Info, Error> {
+    /// What this Redis says of itself, within this time or its usual one if that is shorter.
+    pub(super) async fn info(&mut self, deadline: Duration) -> Result<Info, Error> {
         let question = ["INFO", "server", "replication", "persistence", "memory"];
-        let text: String = self.ask(&question).await?;
+        let text: String = self.ask_surely_within(&question, deadline.min(self.deadline)).await?;
         Info::read(&text).map_err(|reason| self.senseless("INFO", reason))
     }
 
     /// The primary of this name, as this Sentinel knows it; none where it knows none.
     pub(super) async fn named(&mut self, group: &str) -> Result<Option<Named>, Error> {
         let question = "SENTINEL MASTER";
-        let fields: HashMap<String, String> = match self.ask(&["SENTINEL", "MASTER", group]).await {
+        let fields: HashMap<String, String> = match self
+            .ask_surely(&["SENTINEL", "MASTER", group])
+            .await
+        {
             Ok(fields) => fields,
             Err(Error::Ask { source, .. }) if says(&source, "No such master") => return Ok(None),
             Err(error) => return Err(error),

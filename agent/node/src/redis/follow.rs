@@ -13,10 +13,11 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::client::{self, Server, or_text, says};
 use super::facts::{Info, Named, Role};
+use super::fence::Fence;
 use super::first::{self, Held, Seen, Step};
 use super::primary::{Known, Verdict, judge};
 use super::tidy::{self, Counted};
-use super::{Group, Peer, Servers, Snapshot};
+use super::{DEADLINE, Group, Peer, Servers, Snapshot};
 use crate::error::chain;
 use crate::log;
 use crate::plan::redis::{REDIS_PORT, quorum};
@@ -27,6 +28,8 @@ use crate::state::{Answer, Health};
 const PEER_ROUND: Duration = Duration::from_secs(2);
 /// The shortest pause between two questions to another member, whatever happens.
 const PEER_PAUSE: Duration = Duration::from_millis(50);
+/// A question to this node's Redis has at least this time.
+const SHORTEST: Duration = Duration::from_millis(100);
 /// How old another member's answer may be.
 const FRESH: Duration = Duration::from_secs(5);
 /// How long a node must be called primary and hold nothing before it asks for another.
@@ -82,7 +85,8 @@ pub(super) async fn follow(
     let ask_peers = || wakers.iter().for_each(|waker| waker.notify_one());
 
     let interval = Duration::from_millis(group.timings.role_interval_ms.into());
-    let patience = Duration::from_millis(group.timings.sentinel_down_after_ms.into());
+    let patience = patience(&group);
+    let mut fence = Fence::find(&group);
     let now = Instant::now();
     let mut memory = Memory {
         since: now,
@@ -106,7 +110,8 @@ pub(super) async fn follow(
             memory.since = at;
             ask_peers();
         }
-        let (info, named) = tokio::join!(redis.info(), sentinel.named(&group.name));
+        let (info, named) =
+            tokio::join!(redis.info(memory.bears(&group, at)), sentinel.named(&group.name));
         let silent = info.as_ref().is_err_and(client::Error::is_silence);
         let (info, named) = (or_text(info), or_text(named));
         let is_primary = info.as_ref().is_ok_and(Info::is_primary);
@@ -133,6 +138,7 @@ pub(super) async fn follow(
         };
         memory.notice_promotion(&snapshot);
         snapshot.verdict = memory.verdict(&group, &snapshot, silent);
+        fence.keep(&group, &snapshot, &mut redis).await;
         if memory.stepped.is_none_or(|at| at.elapsed() > STEP_PAUSE) {
             memory.stepped = Some(Instant::now());
             take_step(&group, &snapshot, &mut memory, (&mut redis, &mut sentinel)).await;
@@ -182,7 +188,7 @@ impl PeerAsker {
         loop {
             let asked = Instant::now();
             let (redis, sentinel) =
-                tokio::join!(self.redis.info(), self.sentinel.named(&self.group));
+                tokio::join!(self.redis.info(DEADLINE), self.sentinel.named(&self.group));
             let (redis, sentinel) = (or_text(redis), or_text(sentinel));
             let before = answer.send_replace(Peer {
                 name: self.member.name.clone(),
@@ -218,6 +224,11 @@ async fn ask_quorum(
     }
 }
 
+/// How long a Sentinel bears silence.
+fn patience(group: &Group) -> Duration {
+    Duration::from_millis(group.timings.sentinel_down_after_ms.into())
+}
+
 impl Memory {
     /// Notices that Redis turned from a replica into a primary.
     fn notice_promotion(&mut self, snapshot: &Snapshot) {
@@ -231,9 +242,17 @@ impl Memory {
         self.was_primary = Some(is_primary);
     }
 
+    /// How long this node's Redis may be silent from now on: a Redis that stands still is no primary any more before the
+    /// Sentinels have made another.
+    fn bears(&self, group: &Group, now: Instant) -> Duration {
+        let proven = self.proven.as_ref().map(|(_, at)| now.duration_since(*at));
+        let left = proven.and_then(|past| patience(group).checked_sub(past));
+        left.map_or(DEADLINE, |left| left.max(SHORTEST))
+    }
+
     /// What was proven last, while a Sentinel would bear the silence too, and as long as none knows better.
     fn still(&self, group: &Group, snapshot: &Snapshot) -> Option<Verdict> {
-        let patience = Duration::from_millis(group.timings.sentinel_down_after_ms.into());
+        let patience = patience(group);
         let (verdict, at) = self.proven.as_ref()?;
         let called = snapshot.newest()?.address == group.me.address;
         let holds = called == (*verdict == Verdict::Primary);
@@ -354,7 +373,7 @@ async fn take_step(
             found(group, redis, sentinel).await
         }
         Step::FailOver => {
-            let why = "the Sentinels call this node the primary, and its disk was lost: asking them for a node that holds the data";
+            let why = "the Sentinels call this node the primary, and it follows another or lost its disk: asking them for a node that holds the data";
             waiting = Some(why.to_owned());
             let since = *memory.lost_since.get_or_insert_with(Instant::now);
             if since.elapsed() < LOST {

@@ -31,9 +31,10 @@ const MAX_LAG_BYTES: u64 = 16 << 20;
 /// How long ago the primary may have heard it last: a replica speaks once a second.
 const MAX_SILENCE_SECS: u64 = 2;
 /// How long writes may wait for the replica to have all of them.
-const CATCHING_UP: Duration = Duration::from_secs(5);
-/// How long the replica may then take to become the primary.
-const PROMOTION: Duration = Duration::from_secs(3);
+const CATCHING_UP: Duration = Duration::from_secs(2);
+/// How long the replica may then take to become the primary: less than it takes this node's own agent to find that the group
+/// has none, and to ask for a failover (`LOST`).
+const PROMOTION: Duration = Duration::from_secs(2);
 /// Between two looks at how far it is.
 const LOOK: Duration = Duration::from_millis(10);
 /// How long the chosen node's Sentinel may take to see that it is the best, and then to call it the primary.
@@ -247,7 +248,8 @@ pub(super) async fn hand_over(
         }
         Err(_) => Ok(()),
     };
-    let usual = theirs.ask::<()>(&["CONFIG", "SET", "replica-priority", USUAL]).await;
+    // The Sentinel that made it the primary cut its sessions.
+    let usual = theirs.ask_surely::<()>(&["CONFIG", "SET", "replica-priority", USUAL]).await;
     let usual = match usual {
         Ok(()) => theirs.ask::<()>(&["CONFIG", "REWRITE"]).await,
         Err(error) => Err(error),
@@ -308,6 +310,8 @@ pub(super) async fn fail_over(
         .await
         .map_err(|error| chain(&error))?;
     let start = Instant::now();
+    // Since when this node is no primary any more, and the other not known to be one.
+    let mut between = None;
     loop {
         let said = own.failover().await;
         // What this node is now is asked at once.
@@ -320,7 +324,10 @@ pub(super) async fn fail_over(
                     CATCHING_UP.as_secs()
                 ));
             }
-            _ if start.elapsed() < CATCHING_UP + PROMOTION => sleep(LOOK).await,
+            Ok((true, true)) if start.elapsed() < 2 * CATCHING_UP => sleep(LOOK).await,
+            _ if between.get_or_insert_with(Instant::now).elapsed() < PROMOTION => {
+                sleep(LOOK).await;
+            }
             said => {
                 // It has told nobody that it is a primary: this node takes writes again.
                 let aborted = own.ask::<()>(&["FAILOVER", "ABORT"]).await;

@@ -432,6 +432,64 @@ async fn a_frozen_primary_loses_its_tag_and_does_not_get_it_back_when_it_wakes()
 
 #[tokio::test]
 #[ignore = "needs BALLAST_REDIS, the path of redis-server 8"]
+async fn a_redis_that_stands_still_alone_loses_its_tag_before_another_has_it() {
+    let mut nodes = three();
+    for node in &mut nodes {
+        // With more patience the Sentinels leave time for any mistake.
+        node.contents.node.timings = Availability::Fast.timings();
+        node.boot();
+    }
+    become_whole(&nodes).await;
+    write(&nodes[0], "key", "1").await;
+    all_is_well(&nodes).await;
+    nodes[0].signal_program(0, nix::sys::signal::Signal::SIGSTOP);
+    let start = Instant::now();
+    let mut lost = None;
+    loop {
+        if nodes[0].role() != PRIMARY {
+            lost.get_or_insert(start.elapsed());
+        }
+        if nodes[1..].iter().any(|node| node.role() == PRIMARY) {
+            break;
+        }
+        assert!(start.elapsed() < Duration::from_secs(60), "nobody is promoted");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    println!("lost after {lost:?}, another has it after {:?}", start.elapsed());
+    assert!(lost.is_some(), "two have the tag");
+}
+
+#[tokio::test]
+#[ignore = "needs BALLAST_REDIS, the path of redis-server 8"]
+async fn a_primary_that_the_sentinels_no_longer_know_lets_no_application_in() {
+    let mut nodes = three();
+    nodes.iter_mut().for_each(Node::boot);
+    become_whole(&nodes).await;
+    write(&nodes[0], "key", "1").await;
+    all_is_well(&nodes).await;
+    let mut held = nodes[0].session();
+    held.ask::<String>(&["GET", "key"]).await.unwrap();
+
+    // The others are gone to it, with their Sentinels.
+    for node in &nodes[1..] {
+        node.signal(nix::sys::signal::Signal::SIGSTOP);
+    }
+    let read = async || nodes[0].ask(&["GET", "key"]).await;
+    let refused = |read: &Result<String, String>| {
+        read.as_ref().is_err_and(|why| why.contains("AuthenticationFailed"))
+    };
+    eventually("nobody is let in", read, refused).await.unwrap_err();
+    assert!(held.ask::<String>(&["GET", "key"]).await.is_err(), "its session was cut");
+    for node in &nodes[1..] {
+        node.signal(nix::sys::signal::Signal::SIGCONT);
+    }
+    let leader = become_whole(&nodes).await;
+    write(&nodes[leader], "key", "2").await;
+    reads(&nodes, "key", "2").await;
+}
+
+#[tokio::test]
+#[ignore = "needs BALLAST_REDIS, the path of redis-server 8"]
 async fn nobody_comes_in_without_a_password_and_no_application_administers() {
     let mut nodes = three();
     nodes.iter_mut().for_each(Node::boot);

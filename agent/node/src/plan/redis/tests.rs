@@ -147,7 +147,7 @@ fn a_sentinel_with_an_empty_disk_comes_back_under_its_id() {
 
 #[test]
 fn the_application_may_administer_nothing() {
-    let text = users(node("n4").secrets.redis.as_ref().unwrap());
+    let text = users(node("n4").secrets.redis.as_ref().unwrap(), Applications::Admitted);
     let app = text.lines().find(|l| l.starts_with("user app ")).unwrap();
     assert!(app.contains("-@admin -@dangerous"), "{app}");
     for command in ["config", "debug", "shutdown", "replicaof", "acl", "flushall"] {
