@@ -55,6 +55,10 @@ pub(crate) enum Error {
     Certificates { source: Box<dyn std::error::Error + Send + Sync> },
     #[error("user {name:?} is in no image: neither the spec nor /etc/passwd has it")]
     NoUser { name: String },
+    #[error("there is no application: neither behind -- nor as app.command in the configuration")]
+    NoApplication,
+    #[error("the application was not started within {waited_secs} s: {why}")]
+    Unreached { waited_secs: u64, why: String },
     #[error(transparent)]
     Router(crate::router::Error),
 }
@@ -80,6 +84,10 @@ impl Error {
                 "see that the URL can be reached from this machine, and that its server's certificate is of an authority that Debian knows",
             ),
             Self::Router(error) => Some(error.hint()),
+            Self::NoApplication => Some("`ballast-agent app -- COMMAND`, with its arguments"),
+            Self::Unreached { .. } => {
+                Some("see that the nodes can be reached from here, or wait longer: app.wait_secs")
+            }
             Self::NotTaken => Some("the journal of ballast-boot.service says why"),
             Self::Status { .. } => {
                 Some("`systemctl status ballast.service` says whether the agent runs")
@@ -99,6 +107,7 @@ impl Error {
             | Self::Refused { .. }
             | Self::SiteKey { .. }
             | Self::Router(_)
+            | Self::NoApplication
             | Self::TwoNames { .. } => 2,
             _ => 1,
         }

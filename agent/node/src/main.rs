@@ -4,6 +4,7 @@
 
 mod acl;
 mod agree;
+mod app;
 mod boot;
 mod bootloader;
 mod consul;
@@ -60,8 +61,9 @@ usage: ballast-agent <command> [options]
   release          for systemd, when Patroni has died: give up the leader key if it is this node's
   states           print the diagram of a node's states
   route            lead an application's sessions to the one true primary, and to replicas, until told to stop
+  app -- COMMAND   be a container's first process: route, and run the application once what it needs can be reached
 
-  --config FILE    what `route` does; `route --example` prints a file with every key
+  --config FILE    what `route` and `app` do; `route --example` prints a file with every key
   --root DIR       work below DIR instead of / (for tests: tells the kernel nothing)
 ";
 
@@ -72,6 +74,8 @@ struct Arguments {
     json: bool,
     config: Option<PathBuf>,
     example: bool,
+    /// What stands behind `--`.
+    application: Vec<String>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -85,6 +89,7 @@ enum Command {
     Release,
     States,
     Route,
+    App,
 }
 
 fn main() -> ExitCode {
@@ -100,7 +105,7 @@ fn main() -> ExitCode {
         }
     };
     match run_command(&arguments) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(status) => ExitCode::from(status),
         Err(error) => {
             log::error(&chain(&error));
             if let Some(hint) = error.hint() {
@@ -111,10 +116,23 @@ fn main() -> ExitCode {
     }
 }
 
-fn run_command(arguments: &Arguments) -> Result<(), Error> {
+fn run_app(arguments: &Arguments) -> Result<u8, Error> {
+    let settings = match &arguments.config {
+        Some(path) => router::load(path).map_err(Error::Router)?,
+        None => router::Settings::none(),
+    };
+    let app = settings.app().with_command(arguments.application.clone());
+    if !app.has_command() {
+        return Err(Error::NoApplication);
+    }
+    runtime()?.block_on(app::run(settings, app))
+}
+
+/// Does it; the exit status is 0, or the application's.
+fn run_command(arguments: &Arguments) -> Result<u8, Error> {
     let root = Root::new(&arguments.root);
     let status = SocketAddr::from(STATUS);
-    match arguments.command {
+    let done = match arguments.command {
         Command::Boot => boot::boot(&root, boot::find::credentials().as_deref()),
         Command::Fetch => boot::fetch::fetch(&root, boot::find::credentials().as_deref()),
         Command::Run => {
@@ -131,6 +149,7 @@ fn run_command(arguments: &Arguments) -> Result<(), Error> {
             print!("{}", state::diagram());
             Ok(())
         }
+        Command::App => return run_app(arguments),
         Command::Route if arguments.example => {
             print!("{}", router::EXAMPLE);
             Ok(())
@@ -140,7 +159,8 @@ fn run_command(arguments: &Arguments) -> Result<(), Error> {
                 .map_err(Error::Router)?;
             runtime()?.block_on(async { router::run(settings, told_to_stop()?).await })
         }
-    }
+    };
+    done.map(|()| 0)
 }
 
 /// One thread: the agent waits nearly always, and a second thread would only cost memory.
@@ -167,6 +187,7 @@ fn parse(mut words: impl Iterator<Item = String>) -> Result<Option<Arguments>, S
     let mut json = false;
     let mut config = None;
     let mut example = false;
+    let mut application = Vec::new();
     while let Some(word) = words.next() {
         let named = match word.as_str() {
             "-h" | "--help" => return Ok(None),
@@ -186,6 +207,10 @@ fn parse(mut words: impl Iterator<Item = String>) -> Result<Option<Arguments>, S
                 example = true;
                 continue;
             }
+            "--" => {
+                application.extend(words.by_ref());
+                continue;
+            }
             "boot" => Command::Boot,
             "fetch" => Command::Fetch,
             "run" => Command::Run,
@@ -195,6 +220,7 @@ fn parse(mut words: impl Iterator<Item = String>) -> Result<Option<Arguments>, S
             "release" => Command::Release,
             "states" => Command::States,
             "route" => Command::Route,
+            "app" => Command::App,
             other => return Err(format!("{other:?} is no command or option here")),
         };
         if command.replace(named).is_some() {
@@ -205,11 +231,17 @@ fn parse(mut words: impl Iterator<Item = String>) -> Result<Option<Arguments>, S
     if json && command != Command::Status {
         return Err("--json belongs to status".to_owned());
     }
-    if (config.is_some() || example) && command != Command::Route {
-        return Err("--config and --example belong to route".to_owned());
+    if config.is_some() && !matches!(command, Command::Route | Command::App) {
+        return Err("--config belongs to route and app".to_owned());
+    }
+    if example && command != Command::Route {
+        return Err("--example belongs to route".to_owned());
+    }
+    if !application.is_empty() && command != Command::App {
+        return Err("a command behind -- belongs to app".to_owned());
     }
     if command == Command::Route && config.is_none() && !example {
         return Err("route needs --config FILE".to_owned());
     }
-    Ok(Some(Arguments { command, root, json, config, example }))
+    Ok(Some(Arguments { command, root, json, config, example, application }))
 }

@@ -113,7 +113,7 @@ async fn unit_is_active(unit: &str) -> Answer {
     }
 }
 
-async fn http_answers(url: &str) -> Answer {
+pub(crate) async fn http_answers(url: &str) -> Answer {
     match http::get(url).await {
         Ok(reply) if reply.status.is_success() => {
             Answer::passing(format!("{url} answers {}", reply.status))
@@ -124,7 +124,7 @@ async fn http_answers(url: &str) -> Answer {
     }
 }
 
-async fn tcp_accepts(address: &str) -> Answer {
+pub(crate) async fn tcp_accepts(address: &str) -> Answer {
     let Ok(socket) = address.parse::<SocketAddr>() else {
         return Answer::critical(format!("{address:?} is not an IP address and a port"));
     };

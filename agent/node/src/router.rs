@@ -31,13 +31,13 @@ use ask::Asker;
 use group::Use;
 use nodes::Nodes;
 use session::{Counts, Door};
-use settings::{Settings, Source};
+use settings::Source;
 
 use crate::error;
 use crate::log;
 use crate::serve;
 
-pub(crate) use settings::{EXAMPLE, Error};
+pub(crate) use settings::{EXAMPLE, Error, Settings};
 
 /// How long the last sessions may go on after the router was told to stop.
 const LAST: Duration = Duration::from_secs(5);
@@ -60,23 +60,57 @@ pub(crate) async fn run(
     settings: Settings,
     stop: impl Future<Output = ()>,
 ) -> Result<(), error::Error> {
-    raise_limit();
-    let (stopping, stopped) = watch::channel(false);
+    let router = Router::start(&settings).await?;
     let mut duties = JoinSet::new();
-    let doors = start(&settings, &stopped, &mut duties).await?;
     if let Some(address) = settings.status {
         let listener = serve::bind(address).await?;
-        let shown = doors.clone();
-        duties.spawn(serve::serve_with(listener, 16, move |path| show::answer(&shown, path)));
+        let shown = router.clone();
+        duties.spawn(serve::serve_with(listener, 16, move |path| shown.show(path)));
     }
     stop.await;
-    stopping.send_replace(true);
+    router.stopping.send_replace(true);
     let until = Instant::now() + LAST;
-    let open = || doors.iter().any(|door| door.is_open());
-    while open() && Instant::now() < until {
+    while router.doors.iter().any(|door| door.is_open()) && Instant::now() < until {
         sleep(Duration::from_millis(50)).await;
     }
     Ok(())
+}
+
+/// A router that runs; it ends with the last of its copies.
+#[derive(Clone)]
+pub(crate) struct Router {
+    doors: Arc<Vec<Arc<Door>>>,
+    stopping: watch::Sender<bool>,
+    _duties: Arc<JoinSet<()>>,
+}
+
+impl Router {
+    /// Starts all duties.
+    ///
+    /// # Errors
+    /// It cannot listen where it should.
+    pub(crate) async fn start(settings: &Settings) -> Result<Self, error::Error> {
+        raise_limit();
+        let (stopping, stopped) = watch::channel(false);
+        let mut duties = JoinSet::new();
+        let doors = Arc::new(start(settings, &stopped, &mut duties).await?);
+        Ok(Self { doors, stopping, _duties: Arc::new(duties) })
+    }
+
+    /// The first of these endpoints that leads nowhere, and why.
+    pub(crate) async fn missing(&self, names: &[String]) -> Option<String> {
+        for door in self.doors.iter().filter(|door| names.contains(&door.name)) {
+            if let Err(why) = door.leads().await {
+                return Some(format!("{} leads nowhere: {why}", door.name));
+            }
+        }
+        None
+    }
+
+    /// Answers a question about it.
+    pub(crate) fn show(&self, path: &str) -> Option<serve::Page> {
+        show::answer(&self.doors, path)
+    }
 }
 
 /// Starts every duty: for each service who lists its nodes and who asks them, and for each endpoint who takes clients in.

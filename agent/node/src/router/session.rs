@@ -31,6 +31,15 @@ pub(super) struct Door {
 }
 
 impl Door {
+    /// Whether a session would get through at this moment; else why not.
+    pub(super) async fn leads(&self) -> Result<(), String> {
+        let Self { service, nodes, pace, .. } = self;
+        let (address, _tie) = nodes.choose(self.to)?;
+        let encryption = service.encryption.as_ref().filter(|_| service.encrypts);
+        let reached = reach(address, service.kind, encryption, pace.reach).await;
+        reached.map(drop).map_err(|error| crate::error::chain(&error))
+    }
+
     /// Whether a client is connected.
     pub(super) fn is_open(&self) -> bool {
         self.counts.sessions.load(Ordering::Relaxed) > 0

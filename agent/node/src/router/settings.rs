@@ -13,6 +13,7 @@ use toml::Spanned;
 
 use super::group::{Rules, Use};
 use super::reach::{Encryption, Patience};
+use crate::app::{self, App};
 use crate::consul::Consul;
 use crate::http::Tls;
 
@@ -134,6 +135,32 @@ pub(crate) struct Settings {
     pub(super) services: Vec<Service>,
     pub(super) endpoints: Vec<Endpoint>,
     pub(super) pace: Pace,
+    app: App,
+}
+
+impl Settings {
+    /// No endpoint, and nothing else.
+    pub(crate) fn none() -> Self {
+        let times = Times::of(Availability::default());
+        Self {
+            status: None,
+            consul: Vec::new(),
+            services: Vec::new(),
+            endpoints: Vec::new(),
+            pace: times.pace(),
+            app: App::default(),
+        }
+    }
+
+    /// Where the state is shown.
+    pub(crate) fn status(&self) -> Option<SocketAddr> {
+        self.status
+    }
+
+    /// What is started beside the router.
+    pub(crate) fn app(&self) -> App {
+        self.app.clone()
+    }
 }
 
 #[derive(Deserialize)]
@@ -148,6 +175,7 @@ struct Document {
     service: BTreeMap<Spanned<String>, ServiceTable>,
     #[serde(default)]
     endpoint: Vec<EndpointTable>,
+    app: Option<Spanned<app::Table>>,
 }
 
 #[derive(Deserialize)]
@@ -317,10 +345,11 @@ impl Reader<'_> {
         if let Some(max) = document.max_sessions.as_ref().filter(|max| *max.get_ref() == 0) {
             return Err(self.refuse(max, "max_sessions 0 lets nobody in", "write 1 or more"));
         }
+        let usual = times.pace();
         let pace = Pace {
-            reach: Patience { connect: times.deadline, silence: times.silence },
-            wait: wait.map_or(times.wait, Duration::from_millis),
-            max_sessions: document.max_sessions.map_or(10_000, Spanned::into_inner),
+            wait: wait.map_or(usual.wait, Duration::from_millis),
+            max_sessions: document.max_sessions.map_or(usual.max_sessions, Spanned::into_inner),
+            ..usual
         };
         let consul = self.consul(document.consul)?;
         let mut services = Vec::new();
@@ -340,7 +369,25 @@ impl Reader<'_> {
             return Err(self.refuse(&all, "there is no [[endpoint]]", "add one"));
         }
         let status = self.variable("BALLAST_STATUS", address)?.or(document.status);
-        Ok(Settings { status, consul, services, endpoints, pace })
+        let app = document.app.map(|table| self.app(table, &endpoints)).transpose()?;
+        let app = app.unwrap_or_default();
+        Ok(Settings { status, consul, services, endpoints, pace, app })
+    }
+
+    fn app(&self, table: Spanned<app::Table>, endpoints: &[Endpoint]) -> Result<App, Error> {
+        let line = self.line(&table);
+        let table = table.into_inner();
+        let unknown =
+            |name: &&Spanned<String>| !endpoints.iter().any(|e| e.name == *name.get_ref());
+        if let Some(name) = table.wait_for.iter().find(unknown) {
+            let reason = format!("wait_for: there is no endpoint {:?}", name.get_ref());
+            return Err(self.refuse(name, reason, "name endpoints of this file"));
+        }
+        let line = table.health.as_ref().map_or(line, |health| self.line(health));
+        table.read().map_err(|reason| {
+            let hint = "write health = { http = \"http://127.0.0.1:8080/healthz\" }".to_owned();
+            DocumentError { file: self.file.to_owned(), line, reason, hint }.into()
+        })
     }
 
     fn consul(&self, table: Option<ConsulTable>) -> Result<Vec<Consul>, Error> {
@@ -598,6 +645,11 @@ struct Times {
 }
 
 impl Times {
+    fn pace(&self) -> Pace {
+        let reach = Patience { connect: self.deadline, silence: self.silence };
+        Pace { reach, wait: self.wait, max_sessions: 10_000 }
+    }
+
     fn of(availability: Availability) -> Self {
         let [interval, deadline, patience, silence, wait] = match availability {
             Availability::Fast => [500, 500, 1_500, 3_000, 10_000],

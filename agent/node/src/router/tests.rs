@@ -108,9 +108,7 @@ impl Node {
 
 /// A router in this test's runtime.
 struct Router {
-    doors: Vec<Arc<Door>>,
-    _stopping: watch::Sender<bool>,
-    _duties: JoinSet<()>,
+    running: super::Router,
 }
 
 impl Router {
@@ -121,10 +119,7 @@ impl Router {
     async fn with(text: &str, environment: &dyn Fn(&str) -> Option<String>) -> Self {
         let settings = settings::read("router.toml", text.as_bytes(), environment);
         let settings = settings.unwrap_or_else(|e| panic!("{}", error::chain(&e)));
-        let (stopping, stopped) = watch::channel(false);
-        let mut duties = JoinSet::new();
-        let doors = super::start(&settings, &stopped, &mut duties).await.unwrap();
-        Self { doors, _stopping: stopping, _duties: duties }
+        Self { running: super::Router::start(&settings).await.unwrap() }
     }
 
     /// A Redis service with these nodes, and an endpoint for each use.
@@ -133,7 +128,7 @@ impl Router {
     }
 
     async fn connect(&self, door: usize) -> TcpStream {
-        TcpStream::connect(self.doors[door].listen).await.unwrap()
+        TcpStream::connect(self.running.doors[door].listen).await.unwrap()
     }
 }
 
@@ -203,7 +198,7 @@ async fn sessions_are_reset_within_100_ms_of_the_first_word_of_a_change() {
     let since = told.expect("one of them said so").elapsed();
     assert!(since <= Duration::from_millis(100), "the last was reset after {since:?}");
     assert_eq!(who(&mut router.connect(PRIMARY).await).await.unwrap(), "b");
-    assert_eq!(router.doors[PRIMARY].nodes.resets(Use::Primary), 50);
+    assert_eq!(router.running.doors[PRIMARY].nodes.resets(Use::Primary), 50);
 }
 
 #[tokio::test]
@@ -236,13 +231,13 @@ async fn a_session_that_begins_while_there_is_no_primary_waits_for_one() {
     client.write_all(b"hello").await.unwrap();
     eventually(
         "a session waits",
-        async || router.doors[PRIMARY].counts.waiting.load(Ordering::Relaxed),
+        async || router.running.doors[PRIMARY].counts.waiting.load(Ordering::Relaxed),
         |n| *n == 1,
     )
     .await;
     a.is_now(Word::Primary);
     assert!(hear(&mut client).await.unwrap().starts_with("a:"));
-    assert_eq!(router.doors[PRIMARY].counts.waiting.load(Ordering::Relaxed), 0);
+    assert_eq!(router.running.doors[PRIMARY].counts.waiting.load(Ordering::Relaxed), 0);
 }
 
 #[tokio::test]
@@ -251,7 +246,7 @@ async fn a_client_that_leaves_while_it_waits_is_no_session_any_more() {
     let router = Router::start(&text(&[&a], "").replace("1500", "60000")).await;
     let mut client = router.connect(PRIMARY).await;
     client.write_all(b"hello").await.unwrap();
-    let sessions = async || router.doors[PRIMARY].counts.sessions.load(Ordering::Relaxed);
+    let sessions = async || router.running.doors[PRIMARY].counts.sessions.load(Ordering::Relaxed);
     eventually("a session waits", sessions, |n| *n == 1).await;
     drop(client);
     eventually("it is gone", sessions, |n| *n == 0).await;

@@ -217,8 +217,8 @@ async fn an_asker_with_a_megabyte_of_headers_or_none_at_all_keeps_nobody_from_th
     assert_eq!(who(&mut router.connect(PRIMARY).await).await.unwrap(), "a");
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let doors = router.doors.clone();
-    tokio::spawn(serve::serve_with(listener, 16, move |path| show::answer(&doors, path)));
+    let shown = router.running.clone();
+    tokio::spawn(serve::serve_with(listener, 16, move |path| shown.show(path)));
     // One that says a byte a minute.
     let mut slow = TcpStream::connect(address).await.unwrap();
     slow.write_all(b"G").await.unwrap();
