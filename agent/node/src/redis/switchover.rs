@@ -125,13 +125,10 @@ pub(super) fn plan(
         return Err(refuse(reason, SEE_STATUS));
     }
     let sentinels = snapshot.peers.iter().map(|peer| &peer.sentinel);
-    for named in std::iter::once(&snapshot.sentinel).chain(sentinels) {
-        if let Ok(Some(named)) = named {
-            if named.failover.is_some() {
-                let reason = format!("a failover of {group} is in progress");
-                return Err(refuse(reason, "wait until `ballast status` shows a primary"));
-            }
-        }
+    let mut named = std::iter::once(&snapshot.sentinel).chain(sentinels).flatten().flatten();
+    if named.any(|named| named.failover.is_some()) {
+        let reason = format!("a failover of {group} is in progress");
+        return Err(refuse(reason, "wait until `ballast status` shows a primary"));
     }
     let unfit = |peer: &Peer| unfit(own, snapshot, peer);
     let chosen = match to {
