@@ -148,7 +148,8 @@ final: {
     EnvironmentFile=/run/ballast/postgres/pgbackrest.env
     # The timers run on every member, and the primary alone is backed up.
     ExecCondition=/usr/bin/ballast-agent primary
-    ExecStart=/usr/bin/pgbackrest --type=%i --log-level-console=info backup
+    # One after the other: of two at a time pgBackRest refuses one.
+    ExecStart=/usr/bin/flock /run/pgbackrest/turn /usr/bin/pgbackrest --type=%i --log-level-console=info backup
     # Nobody waits for it: what clients ask for comes first.
     Nice=10
     IOSchedulingClass=idle

@@ -43,6 +43,8 @@ pub(crate) enum Error {
     Runtime(#[source] io::Error),
     #[error("this boot took no bundle")]
     NotTaken,
+    #[error("there is no data from the backups of {cluster}")]
+    NotRestored { cluster: String },
     #[error("this node is not the primary of a database cluster")]
     NotPrimary,
     #[error("asking the agent at {address} for the node's status")]

@@ -59,6 +59,8 @@ usage: ballast-agent <command> [options]
   status [--json]  show what the running agent knows of this node
   primary          end with 0 where this node is its database cluster's primary, and with 1 where it isn't
   release          for systemd, when Patroni has died: give up the leader key if it is this node's
+  restore CLUSTER TIME
+                   for Patroni: make the data of a cluster that is not there yet from another's backups
   states           print the diagram of a node's states
   route            lead an application's sessions to the one true primary, and to replicas, until told to stop
   app -- COMMAND   be a container's first process: route, and run the application once what it needs can be reached
@@ -78,7 +80,7 @@ struct Arguments {
     application: Vec<String>,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 enum Command {
     Boot,
     Fetch,
@@ -87,6 +89,7 @@ enum Command {
     Status,
     Primary,
     Release,
+    Restore { cluster: String, to: String },
     States,
     Route,
     App,
@@ -132,7 +135,7 @@ fn run_app(arguments: &Arguments) -> Result<u8, Error> {
 fn run_command(arguments: &Arguments) -> Result<u8, Error> {
     let root = Root::new(&arguments.root);
     let status = SocketAddr::from(STATUS);
-    let done = match arguments.command {
+    let done = match &arguments.command {
         Command::Boot => boot::boot(&root, boot::find::credentials().as_deref()),
         Command::Fetch => boot::fetch::fetch(&root, boot::find::credentials().as_deref()),
         Command::Run => {
@@ -145,6 +148,7 @@ fn run_command(arguments: &Arguments) -> Result<u8, Error> {
         Command::Release => {
             runtime()?.block_on(postgres::release::release(&root, SocketAddr::from(CONSUL)))
         }
+        Command::Restore { cluster, to } => postgres::restore::restore(&root, cluster, to),
         Command::States => {
             print!("{}", state::diagram());
             Ok(())
@@ -218,6 +222,10 @@ fn parse(mut words: impl Iterator<Item = String>) -> Result<Option<Arguments>, S
             "status" => Command::Status,
             "primary" => Command::Primary,
             "release" => Command::Release,
+            "restore" => {
+                let mut value = || words.next().ok_or("restore needs a cluster and a time");
+                Command::Restore { cluster: value()?, to: value()? }
+            }
             "states" => Command::States,
             "route" => Command::Route,
             "app" => Command::App,

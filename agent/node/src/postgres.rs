@@ -4,9 +4,11 @@ mod accounts;
 pub(crate) mod backup;
 mod follow;
 mod keep;
+mod making;
 mod patroni;
 pub(crate) mod probe;
 pub(crate) mod release;
+pub(crate) mod restore;
 mod sql;
 mod standby;
 mod wake;
@@ -75,6 +77,7 @@ pub(crate) fn start(
     let own = Consul::new(consul, Some(bundle.secrets.agent_token.clone()));
     let backups = backup::start(&node.node.name, postgres, own, roles.clone());
     let consul = Consul::new(consul, Some(secrets.patroni_token.clone()));
+    tokio::spawn(making::follow_making(consul.clone(), postgres.cluster.clone()));
     tokio::spawn(follow::follow_leader(consul.clone(), postgres.cluster.clone(), leader));
     tokio::spawn(wake::wake_patroni(
         patroni.clone(),

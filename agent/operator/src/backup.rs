@@ -166,7 +166,8 @@ It is restored into a new cluster on machines with empty disks; {name} is left a
   cluster = \"{name}\"
   to = \"{to}\"
 
-Then `ballast bundle`, and start the machines of role \"postgres\" with their new bundles and empty disks. Once there is a
+Then `ballast bundle`; give the Consul servers their new bundles, for the new cluster's access rules, and start the machines
+of role \"postgres\" with theirs and empty disks. Once there is a
 primary, take [postgres.restore] out; PostgreSQL asks for one restart, to leave what it was restored by. What is restored has {name}'s accounts; passwords become what the bundles say.
 "
     ))

@@ -25,6 +25,8 @@ use crate::state::Answer;
 
 /// Between two looks at the repository.
 const ROUND: Duration = Duration::from_secs(60);
+/// The same while something is wrong with it.
+const BAD_ROUND: Duration = Duration::from_secs(15);
 /// How long pgBackRest may take to look, or to make a repository ready: a store that is gone takes its own time-outs.
 const DEADLINE: Duration = Duration::from_secs(120);
 /// Between two tries at the first backup of a repository that has none.
@@ -166,6 +168,7 @@ async fn look(mut backups: Backups, publish: watch::Sender<Option<State>>) {
             }
             said = error.clone();
         }
+        let round = if error.is_some() { BAD_ROUND } else { ROUND };
         let state = State { node: backups.node.clone(), at: now(), error, backups: made };
         let is_due = first_backup.is_none_or(|at| at.elapsed() > FIRST_BACKUP_RETRY);
         if state.error.is_none() && state.backups.is_empty() && is_due {
@@ -186,7 +189,7 @@ async fn look(mut backups: Backups, publish: watch::Sender<Option<State>>) {
             backups.consul.put_key(&backups.key("state"), text, WRITE).await.ok();
             publish.send_replace(Some(state));
         }
-        let _ = timeout(ROUND, backups.news.notified()).await;
+        let _ = timeout(round, backups.news.notified()).await;
     }
 }
 
@@ -298,12 +301,16 @@ async fn list(cluster: &str) -> Result<Vec<Made>, String> {
 }
 
 /// What pgBackRest says is wrong: its first error, which begins with its number.
-fn refusal(what: &str, output: &Output) -> String {
+pub(super) fn first_error(output: &Output) -> String {
     let text = String::from_utf8_lossy(&output.stdout).into_owned()
         + &String::from_utf8_lossy(&output.stderr);
     let line =
         text.lines().find_map(|line| line.split_once("ERROR: ").map(|(_, rest)| rest.trim()));
-    let line: String = line.unwrap_or_else(|| text.trim()).chars().take(200).collect();
+    line.unwrap_or_else(|| text.trim()).chars().take(200).collect()
+}
+
+fn refusal(what: &str, output: &Output) -> String {
+    let line = first_error(output);
     format!(
         "{what}: pgBackRest says {line:?}: see that `repository` of [postgres.backup] is there, and takes this site's key"
     )

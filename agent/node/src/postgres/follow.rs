@@ -209,7 +209,7 @@ fn judge(cluster: &str, status: &Status) -> RoleView {
 /// What to do about a PostgreSQL that Patroni can't start: it tries again each round, and touches no data.
 fn not_running(state: &str) -> String {
     let text = format!("PostgreSQL is {state}");
-    if !(state.ends_with("failed") || state == "crashed") {
+    if !(state.ends_with("failed") || ["crashed", "stopped"].contains(&state)) {
         return text;
     }
     format!(

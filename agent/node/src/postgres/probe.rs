@@ -38,7 +38,12 @@ pub(crate) fn data(root: &Root) -> Answer {
     let wanted = DATA.split('/').rev().nth(1).unwrap_or_default();
     let found = match root.load(&format!("{DATA}/PG_VERSION")) {
         Ok(Some(bytes)) => String::from_utf8_lossy(&bytes).trim().to_owned(),
-        Ok(None) => return Answer::passing(format!("there is no data in {DATA} yet")),
+        Ok(None) => {
+            return match super::restore::failure(root) {
+                Some(reason) => Answer::critical(reason),
+                None => Answer::passing(format!("there is no data in {DATA} yet")),
+            };
+        }
         Err(error) => return Answer::critical(chain(&error)),
     };
     if found != wanted {

@@ -14,6 +14,8 @@ pub(crate) const CONFIGURATION: &str = "/run/ballast/postgres/pgbackrest.conf";
 const ENVIRONMENT: &str = "/run/ballast/postgres/pgbackrest.env";
 /// pgBackRest's program.
 pub(crate) const PROGRAM: &str = "/usr/bin/pgbackrest";
+/// The agent, which starts it for a restore.
+const AGENT: &str = "/usr/bin/ballast-agent";
 /// A backup's kind, as pgBackRest and the units are told: everything, or what has changed since the last one.
 pub(crate) const KINDS: [&str; 2] = ["full", "incr"];
 
@@ -121,11 +123,9 @@ pub(super) fn parameters(postgres: &Postgres) -> Vec<(&'static str, String)> {
 pub(super) fn restored(restore: &Restore) -> Value {
     let Restore { cluster, to } = restore;
     json!({
-        // Patroni splits this as a shell would, and starts no shell. It makes the data directory, and removes it when this fails.
-        "command": format!(
-            "{PROGRAM} --stanza={cluster} --type=time --target='{to}' --target-action=promote --delta restore"
-        ),
-        // What it is told beside is not for pgBackRest.
+        // Patroni splits this as a shell would, and starts no shell. It moves the data directory away when nothing comes of this.
+        "command": format!("{AGENT} restore {cluster} '{to}'"),
+        // What it is told beside is not for the agent.
         "no_params": true,
         // pgBackRest writes what PostgreSQL recovers by.
         "keep_existing_recovery_conf": true,
