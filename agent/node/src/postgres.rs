@@ -9,6 +9,7 @@ mod patroni;
 pub(crate) mod probe;
 pub(crate) mod release;
 pub(crate) mod restore;
+mod room;
 mod sql;
 mod standby;
 mod wake;
@@ -75,6 +76,13 @@ pub(crate) fn start(
     let (publish, roles) = watch::channel(unknown);
     let (leader, leaders) = watch::channel(None);
     let own = Consul::new(consul, Some(bundle.secrets.agent_token.clone()));
+    tokio::spawn(room::keep_room(
+        root.clone(),
+        node.node.name.clone(),
+        patroni.clone(),
+        own.clone(),
+        roles.clone(),
+    ));
     let backups = backup::start(&node.node.name, postgres, own, roles.clone());
     let consul = Consul::new(consul, Some(secrets.patroni_token.clone()));
     tokio::spawn(making::follow_making(consul.clone(), postgres.cluster.clone()));

@@ -26,6 +26,8 @@ pub struct Layout {
     pub tables: String,
     /// The time from which certificates run (RFC 3339), if not now.
     pub now: Option<String>,
+    /// The size of the disks of a role's machines in containers, bytes.
+    pub disks: Option<(String, u64)>,
 }
 
 impl Layout {
@@ -49,12 +51,18 @@ impl Layout {
             site: String::new(),
             tables: String::new(),
             now: None,
+            disks: None,
         }
     }
 
     /// The same with this availability.
     pub fn with(self, availability: Availability) -> Self {
         Self { availability, ..self }
+    }
+
+    /// The size of the disks of a role's machines in containers, where it is bounded.
+    pub fn disk_bytes(&self, role: &str) -> Option<u64> {
+        self.disks.as_ref().filter(|(of, _)| of == role).map(|(_, bytes)| *bytes)
     }
 
     fn describe(&self) -> String {

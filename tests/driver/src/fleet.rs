@@ -48,6 +48,7 @@ impl Fleet {
         for node in &cluster.nodes {
             machines.push(site.machine(Wanted {
                 bundle: Bundle::Credential(cluster.bundle(&node.name)),
+                disk_bytes: layout.disk_bytes(&node.role),
                 ..Wanted::new(&node.name, node.number, &node.role)
             })?);
         }

@@ -26,7 +26,14 @@ pub struct Wanted {
     pub disk: Option<PathBuf>,
     /// Further systemd credentials, by name.
     pub credentials: Vec<(String, Vec<u8>)>,
+    /// A directory that several machines see at [`SHARED`], as they would a network file system.
+    pub shared: Option<PathBuf>,
+    /// The size of a container's own disk, bytes; without one it has the room that the host has.
+    pub disk_bytes: Option<u64>,
 }
+
+/// Where a machine sees [`Wanted::shared`].
+pub const SHARED: &str = "/var/shared";
 
 impl Wanted {
     /// A machine started by its hypervisor, from its role's image, without a bundle.
@@ -39,6 +46,8 @@ impl Wanted {
             boot: Boot::Direct,
             disk: None,
             credentials: Vec::new(),
+            shared: None,
+            disk_bytes: None,
         }
     }
 }

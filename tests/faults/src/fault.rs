@@ -28,6 +28,23 @@ const NAMES: &str = "{ 53, 8600 }";
 /// Takes back what mutes a node; one that was switched off has nothing to be taken back.
 const SPEAK: &str = "nft 'table inet faults; delete table inet faults'";
 
+/// A file that leaves no room, in steps down to a single block, and again whenever a little becomes free.
+const FILL_DISK: &str = r#"
+systemd-run --quiet --unit=ballast-filler sh -c '
+  while :; do
+    for size in 1M 4k; do dd if=/dev/zero of=/var/filler bs=$size oflag=append conv=notrunc 2> /dev/null; done
+    sleep 1
+  done'
+for wait in 1 2 3 4 5 6 7 8 9 10; do
+  set -- $(df --output=avail /var)
+  [ "$2" -gt 64 ] || exit 0
+  sleep 1
+done
+echo "the disk still has room: $*"
+exit 1
+"#;
+const EMPTY_DISK: &str = "systemctl stop ballast-filler; rm -f /var/filler";
+
 /// The server's first process is the oldest of its name.
 const KILL_SERVER: &str = r#"
 for process in $(cd /proc && echo [0-9]* | tr ' ' '\n' | sort -n); do
@@ -282,6 +299,11 @@ fn apply_to(fleet: &mut Fleet, step: &Step, node: &str, log: &mut Log) -> Result
             script(fleet, node, &drop_ports(NAMES))?;
             log.note(node, State::Hurt, "DNS unanswered");
         }
+        Fault::FillDisk => {
+            log.note(node, State::Hurt, "its disk fills up");
+            script(fleet, node, FILL_DISK)?;
+            log.note(node, State::Hurt, "its disk is full");
+        }
         Fault::Divide | Fault::Fill | Fault::ReplaceFirst | Fault::SwitchOver => {}
     }
     Ok(())
@@ -337,6 +359,10 @@ fn mend_one(fleet: &mut Fleet, fault: Fault, node: &str, log: &mut Log) -> Resul
         Fault::Mute | Fault::Nameless => {
             script(fleet, node, SPEAK)?;
             log.note(node, State::Well, "its packets pass again");
+        }
+        Fault::FillDisk => {
+            script(fleet, node, EMPTY_DISK)?;
+            log.note(node, State::Well, "its disk has room");
         }
         Fault::Divide
         | Fault::Fill

@@ -57,6 +57,8 @@ pub enum Fault {
     Nameless,
     /// Its memory for data is filled to the limit.
     Fill,
+    /// Its disk, which is small, is filled to the last byte.
+    FillDisk,
     /// Its disk is lost: power is cut, and it comes back with an empty one.
     Replace,
     /// An operator makes another node the primary.
@@ -109,6 +111,8 @@ pub enum Bound {
     PrimaryHandsOver,
     /// A synchronous standby is silent and must be missed, and another be named.
     StandbyLost,
+    /// A primary can write no more, notices it, and another is promoted.
+    PrimaryFull,
     /// PostgreSQL is gone and Patroni is not.
     ServerCrashed,
     /// Patroni is gone and PostgreSQL with it, and both come back.
@@ -147,6 +151,7 @@ impl Bound {
             Self::StandbyLost if peer_detection => lost,
             Self::StandbyLost => SENDER_MS + 2 * secs(timings.loop_wait_secs),
             Self::PrimaryLeaves => HANDOVER_MS + secs(timings.loop_wait_secs),
+            Self::PrimaryFull => FULL_MS + HANDOVER_MS + secs(timings.loop_wait_secs),
             Self::ServerCrashed => {
                 secs(timings.primary_start_timeout_secs)
                     + 2 * secs(timings.loop_wait_secs)
@@ -179,6 +184,8 @@ const HANDOVER_MS: u64 = 5_000;
 const SWITCH_MS: u64 = 4_500;
 /// After which PostgreSQL itself misses a replica (`wal_sender_timeout`).
 const SENDER_MS: u64 = 60_000;
+/// The agent looks at the disk, and asks Patroni and Consul who takes over.
+const FULL_MS: u64 = 3_000;
 /// systemd starts Patroni again, and that PostgreSQL.
 const RESTART_MS: u64 = 8_000;
 /// What a writer may wait on a machine that has other things to do.
@@ -197,6 +204,13 @@ pub struct Scenario {
     pub postgres: Bound,
     /// How long Redis's writer may wait.
     pub redis: Bound,
+}
+
+impl Scenario {
+    /// Whether a disk is filled, which must be small for it.
+    pub fn fills_a_disk(&self) -> bool {
+        self.steps.iter().any(|step| step.fault == Fault::FillDisk)
+    }
 }
 
 const fn step(victim: Victim, fault: Fault, lasts_secs: u64) -> Step {
@@ -228,11 +242,11 @@ const PATRONI: &str = "patroni.service";
 const SENTINEL: &str = "redis-sentinel.service";
 
 use Bound::{
-    MasterHandsOver, MasterLeaves, MasterLost, PatroniGone, PrimaryAndLeaderLost, PrimaryHandsOver,
-    PrimaryLeaves, PrimaryLost, ServerCrashed, StandbyLost, Undisturbed,
+    MasterHandsOver, MasterLeaves, MasterLost, PatroniGone, PrimaryAndLeaderLost, PrimaryFull,
+    PrimaryHandsOver, PrimaryLeaves, PrimaryLost, ServerCrashed, StandbyLost, Undisturbed,
 };
 use Fault::{
-    Divide, Fill, Freeze, Kill, KillServer, Mute, Nameless, PowerOff, Reboot, Replace,
+    Divide, Fill, FillDisk, Freeze, Kill, KillServer, Mute, Nameless, PowerOff, Reboot, Replace,
     ReplaceFirst, Restart, Stop, Stumble, SwitchOver,
 };
 use Victim::{
@@ -356,6 +370,12 @@ pub const SCENARIOS: &[Scenario] = &[
         PrimaryLost,
     ),
     postgres(
+        "disk-full",
+        "the disk of PostgreSQL's primary is full, and has room again a minute later",
+        &[step(Primary, FillDisk, 60)],
+        PrimaryFull,
+    ),
+    postgres(
         "replica-replaced",
         "a replica of PostgreSQL comes back with an empty disk",
         &[step(Replica, Replace, 5)],
@@ -399,7 +419,7 @@ pub const SCENARIOS: &[Scenario] = &[
     ),
     redis(
         "sentinel-jumps",
-        "a Sentinel stands still for five seconds, which to it is a jump of its clock",
+        "a Sentinel stands still for five seconds, which to it is a jump of its clock (a container's own clock is the host's)",
         &[step(RedisReplica, Stumble(SENTINEL), 5)],
         Undisturbed,
     ),

@@ -67,7 +67,12 @@ pub struct Plan {
     pub stock: bool,
     /// What a missed bound is.
     pub late: Late,
+    /// Whether a disk of a PostgreSQL node shall be small enough to be filled.
+    pub small_disks: bool,
 }
+
+/// A disk that PostgreSQL and its log fit on, and little else.
+const SMALL_DISK_BYTES: u64 = 1 << 30;
 
 impl Stand {
     /// Makes a site, switches it on and waits until it is whole.
@@ -87,6 +92,7 @@ impl Stand {
                 "{timings}[postgres]\n{peers}{}\n{TABLES}",
                 durability.unwrap_or_default()
             ),
+            disks: plan.small_disks.then(|| (POSTGRES.to_owned(), SMALL_DISK_BYTES)),
             ..Layout::new(&[(CONSUL_SERVER, EACH), (POSTGRES, EACH), (REDIS, EACH)])
                 .with(plan.availability)
         };

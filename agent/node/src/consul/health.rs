@@ -90,6 +90,14 @@ impl Consul {
         Ok((instances.collect(), next))
     }
 
+    /// One check of a node as the catalogue has it; none where there is no such check.
+    pub(crate) async fn node_check(&self, node: &str, id: &str) -> Result<Option<Health>, Error> {
+        let path = format!("/v1/health/node/{}", escape(node));
+        let reply = self.ask(Method::GET, &path, Bytes::new(), super::DEADLINE).await?;
+        let checks: Vec<HealthCheck> = reply.json()?;
+        Ok(checks.iter().find(|check| check.check_id == id).map(|check| check.status))
+    }
+
     /// A node's health as the catalogue has it, the worst of its checks, once it differs from what it was at `index` or
     /// `wait` has passed; none where the node has not registered its own word on it.
     pub(crate) async fn node_health(

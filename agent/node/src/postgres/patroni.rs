@@ -12,6 +12,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::PATRONI_PORT;
+use super::room::Cluster;
 use crate::http::{self, Reply, Tls};
 
 /// Why Patroni did not do what it was asked.
@@ -43,6 +44,8 @@ pub(crate) struct Patroni {
 const ACCOUNT: &str = "ballast";
 /// How long an answer may take that isn't waited for again and again.
 const DEADLINE: Duration = Duration::from_secs(5);
+/// How long a switchover may take: Patroni itself watches it for twice ten seconds or two of its rounds.
+const SWITCHOVER: Duration = Duration::from_secs(90);
 
 /// What Patroni knows of its node: the answer to `GET /primary`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -106,6 +109,20 @@ impl Patroni {
     /// already, which changes nothing.
     pub(crate) async fn wake(&self, ttl_secs: u16) -> Result<(), Error> {
         self.patch_configuration(&json!({ "ttl": ttl_secs })).await
+    }
+
+    /// What the cluster's members are.
+    pub(super) async fn cluster(&self) -> Result<Cluster, Error> {
+        let (what, reply) = self.ask(Method::GET, "/cluster", Bytes::new(), DEADLINE).await?;
+        let reply = successful(what.clone(), reply)?;
+        read(what, &reply.body)
+    }
+
+    /// Makes another node the primary in place of this one, without losing a write, and waits for it.
+    pub(super) async fn switch_over(&self, leader: &str, candidate: &str) -> Result<(), Error> {
+        let body = json!({ "leader": leader, "candidate": candidate }).to_string().into();
+        let (what, reply) = self.ask(Method::POST, "/switchover", body, SWITCHOVER).await?;
+        successful(what, reply).map(|_| ())
     }
 
     async fn ask(

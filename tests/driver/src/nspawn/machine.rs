@@ -2,13 +2,14 @@
 
 use std::fs;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
+use super::disk::{Disk, words};
 use super::stage::Stage;
 use super::within;
 use crate::error::{Error, Result};
-use crate::machine::{Boot, Bundle, Machine, Ran, Wanted};
+use crate::machine::{Boot, Bundle, Machine, Ran, SHARED, Wanted};
 use crate::poll::{self, Seen};
 use crate::process::Process;
 use crate::programs::{Programs, output_within, tail};
@@ -29,6 +30,8 @@ pub struct NspawnMachine {
     remove_link: Vec<String>,
     /// What the machine sees as `/var`.
     var: PathBuf,
+    /// What is mounted there, where it has a bound.
+    disk: Option<Disk>,
     console: Transcript,
     process: Option<Process>,
 }
@@ -53,6 +56,10 @@ impl NspawnMachine {
         }
         let var = dir.join("var");
         fs::create_dir(&var).map_err(Error::file("making", &var))?;
+        let disk = match wanted.disk_bytes {
+            Some(bytes) => Some(Disk::make(programs, stage, root, &var, bytes)?),
+            None => None,
+        };
         let mut nspawn = programs.command("systemd-nspawn");
         nspawn
             .args(["--quiet", "--boot", "--register=no", "--keep-unit", "--console=read-only"])
@@ -63,6 +70,9 @@ impl NspawnMachine {
             .arg(format!("--uuid={}", qemu::uuid(wanted.number)))
             .arg(format!("--directory={}", root.display()))
             .arg(format!("--bind={}:/var", var.display()));
+        if let Some(shared) = &wanted.shared {
+            nspawn.arg(format!("--bind={}:{SHARED}", shared.display()));
+        }
         for (name, file) in credential_files(&wanted, &dir)? {
             nspawn.arg(format!("--load-credential={name}:{}", file.display()));
         }
@@ -75,6 +85,7 @@ impl NspawnMachine {
             remove_link: words(&link),
             wanted,
             var,
+            disk,
             console: Transcript::default(),
             process: None,
         })
@@ -120,13 +131,6 @@ fn credential_files(wanted: &Wanted, dir: &std::path::Path) -> Result<Vec<(Strin
         }
     }
     Ok(files)
-}
-
-fn words(command: &Command) -> Vec<String> {
-    std::iter::once(command.get_program())
-        .chain(command.get_args())
-        .map(|word| word.to_string_lossy().into_owned())
-        .collect()
 }
 
 fn is_first_in_namespace(pid: u32) -> bool {
@@ -210,6 +214,9 @@ impl Machine for NspawnMachine {
 
     fn wipe(&mut self) -> Result<()> {
         self.kill()?;
+        if let Some(disk) = &self.disk {
+            return disk.empty(self.stage_pid);
+        }
         fs::remove_dir_all(&self.var).map_err(Error::file("removing", &self.var))?;
         fs::create_dir(&self.var).map_err(Error::file("making", &self.var))
     }

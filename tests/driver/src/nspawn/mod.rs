@@ -3,6 +3,7 @@
 //! Needs root. Everything happens in namespaces of the run's own: the host's network, mounts and processes are not
 //! touched.
 
+mod disk;
 mod links;
 mod machine;
 pub mod stage;
