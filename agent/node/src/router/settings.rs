@@ -521,7 +521,8 @@ impl Reader<'_> {
                 replicas: false,
                 interval: times.interval,
                 eager,
-                fresh: times.interval,
+                // A little more, or new sessions would wait once an interval for the answer that is on its way.
+                fresh: times.interval * 5 / 4,
                 patience: times.patience,
                 max_lag_bytes: table.max_lag_bytes.unwrap_or(16 << 20),
             },
