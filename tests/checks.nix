@@ -40,5 +40,5 @@ packages // ofImages // {
     name = "ballast-scenarios";
     script = ./scenarios.sh;
     machines = bootstrap.workspace.machines;
-  } // machines { inherit (images) consul-server; });
+  } // machines { inherit (images) consul-server postgres redis; });
 }

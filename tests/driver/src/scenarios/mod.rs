@@ -2,6 +2,7 @@
 
 mod bundles;
 mod containers;
+mod databases;
 mod firmware;
 mod netboot;
 mod rollback;
@@ -21,6 +22,8 @@ use crate::trial::{Group, Trial};
 
 /// All groups, the longest first.
 pub const GROUPS: &[Group] = &[
+    databases::POSTGRES_GROUP,
+    databases::REDIS_GROUP,
     rollback::GROUP,
     site::GROUP,
     firmware::GROUP,
@@ -93,6 +96,29 @@ fn wait_for_success(machine: &mut dyn Machine, what: &str, script: &str) -> Resu
         Ok(if ran.status == 0 { Seen::Ready(ran) } else { Seen::NotYet(seen) })
     })
 }
+
+/// Waits until the node's own agent and the catalogue agree that it is passing.
+fn wait_for_passing(machine: &mut dyn Machine) -> Result<()> {
+    let script = format!("{HEALTH}\ncase $status in {} esac\n{SHORTCOMINGS}", agreed("passing"));
+    wait_for_success(machine, "the node to be passing", &script).map(drop)
+}
+
+/// The same of a node that may have a warning: no time server is in reach here.
+fn wait_for_service(machine: &mut dyn Machine) -> Result<()> {
+    let either = [agreed("passing"), agreed("warning")].concat();
+    let script = format!("{HEALTH}\ncase $status in {either} esac\n{SHORTCOMINGS}");
+    wait_for_success(machine, "the node to be in service", &script).map(drop)
+}
+
+fn agreed(state: &str) -> String {
+    format!(r#"*'"state": "{state}"'*'"catalogue": "{state}"'*) exit 0;; "#)
+}
+
+const HEALTH: &str = "status=$(ballast-agent status --json) || exit 1";
+const SHORTCOMINGS: &str = r#"
+ballast-agent status | while read -r line; do case $line in *critical*|*warning*) echo "$line";; esac; done
+exit 1
+"#;
 
 /// Waits until the machine's console shows a text.
 fn wait_for_console(machine: &mut dyn Machine, text: &str) -> Result<()> {

@@ -6,7 +6,8 @@ use serde_json::Value;
 
 use super::bundles::{self, REFUSALS};
 use super::{
-    PATIENCE, ensure, run, servers, wait_for_console, wait_for_success, wait_for_view, wanted,
+    PATIENCE, ensure, run, servers, wait_for_console, wait_for_passing, wait_for_success,
+    wait_for_view, wanted,
 };
 use crate::cluster::Cluster;
 use crate::consul::{Health, View};
@@ -55,7 +56,7 @@ fn try_site(trial: &mut Trial) -> Result<()> {
     let mut ids = BTreeMap::new();
 
     for machine in [first.as_mut(), second.as_mut(), third.as_mut()] {
-        wait_for_success(machine, "the node to be passing", PASSING)?;
+        wait_for_passing(machine)?;
     }
     wait_for_view(first.as_mut(), "three passing servers", |view| all_passing(view, &cluster))?;
     trial.holds("three_servers_form_a_quorum_and_all_are_passing")?;
@@ -105,12 +106,6 @@ fn all_passing(view: &View, cluster: &Cluster) -> bool {
     let passing = |name: &str| view.health(name) == Some(Health::Passing);
     view.leader.is_some() && cluster.nodes.iter().all(|node| passing(&node.name))
 }
-
-/// What the node's agent says, once it and the catalogue agree.
-const PASSING: &str = r#"
-status=$(ballast-agent status --json) || exit 1
-case $status in *'"state": "passing"'*'"catalogue": "passing"'*) ;; *) ballast-agent status | head -n 10 | tail -n 4; exit 1;; esac
-"#;
 
 /// Whether the gate has let the boot complete; if not, what keeps it.
 const BOOT_IS_GOOD: &str = r#"
@@ -212,7 +207,7 @@ fn try_return(
 
     trial.site().restore("consul-3", "consul-1")?;
     trial.site().restore("consul-3", "consul-2")?;
-    wait_for_success(third, "consul-3 to be passing again", PASSING)?;
+    wait_for_passing(third)?;
     wait_for_view(first, "three passing servers again", |view| all_passing(view, cluster))?;
     let kept = run(third, &as_manager("consul kv get lost/one"))?;
     ensure(kept == "still-writing", || format!("the returned server reads {kept:?}"))?;
