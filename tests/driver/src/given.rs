@@ -81,12 +81,15 @@ impl Given {
     }
 }
 
-/// Where instructions are translated on a busy machine, systemd would give up on a disk that it sees a minute later.
+/// What a kernel is told where instructions are translated on a busy machine: systemd would give up on a disk that it sees a
+/// minute later, and the kernel itself on a timer that was late once (`no_timer_check`: kernel-parameters.txt).
 fn words(accel: Accel) -> &'static [&'static str] {
     match accel {
         Accel::Kvm => &[],
-        Accel::Tcg => {
-            &["systemd.default_device_timeout_sec=900", "systemd.default_timeout_start_sec=900"]
-        }
+        Accel::Tcg => &[
+            "systemd.default_device_timeout_sec=900",
+            "systemd.default_timeout_start_sec=900",
+            "no_timer_check",
+        ],
     }
 }
