@@ -262,8 +262,9 @@ impl Watch {
         }
     }
 
-    /// The primary that this node would give up now, which it is not while the operator has the cluster left alone. A node that can't reach a majority of the observers, itself
-    /// counted, suspects everyone: then it is the one that is cut off, and has no opinion.
+    /// The primary that this node would give up now; none while the operator has the cluster left alone. A node that can't
+    /// reach a majority of the observers, itself counted, suspects everyone: then it is the one that is cut off, and has no
+    /// opinion.
     fn against(&self, now: Moment) -> Option<Leader> {
         let leader = self.leader.as_ref().filter(|_| !self.paused)?;
         let of = self.members.get(&leader.member)?;

@@ -2,7 +2,7 @@
 //!
 //! The fault suite has the many losses, in containers; what it cannot show is that data outlives a kernel's death.
 
-use super::{PATIENCE, ensure, run, until, wait_for_service, wait_for_success};
+use super::{PATIENCE, ensure, own_check, run, until, wait_for_service, wait_for_success};
 use crate::cluster::{Availability, CONSUL_SERVER, Cluster, Layout, POSTGRES, REDIS};
 use crate::error::{Error, Result};
 use crate::machine::{Bundle, Machine, Wanted};
@@ -43,7 +43,7 @@ fn try_postgres(trial: &mut Trial) -> Result<()> {
         "f" => (first, second),
         _ => (second, first),
     };
-    wait_for_word(old.as_mut(), "a synchronous standby", STANDBYS, "1")?;
+    wait_for_standby(old.as_mut())?;
     sql(old.as_mut(), "create table kept (id int primary key)")?;
     sql(old.as_mut(), "insert into kept select generate_series(1, 1000)")?;
     trial.holds("a_primary_and_its_synchronous_standby_form_a_cluster_by_themselves")?;
@@ -66,15 +66,18 @@ fn try_postgres(trial: &mut Trial) -> Result<()> {
 
     old.power_on()?;
     wait_for_service(old.as_mut())?;
-    wait_for_word(new.as_mut(), "the standby that was primary", STANDBYS, "1")?;
+    wait_for_standby(new.as_mut())?;
     sql(new.as_mut(), "insert into kept values (1001)")?;
     wait_for_word(old.as_mut(), "the new row", "select max(id) from kept", "1001")?;
     trial.holds("the_primary_comes_back_as_a_standby_and_writes_are_acknowledged_again")
 }
 
-/// How many standbys a commit waits for, once Patroni has named them: until then none may be promoted.
-const STANDBYS: &str = "select count(*) from pg_stat_replication where sync_state in ('sync', 'quorum') \
-                        and current_setting('synchronous_standby_names') not like '%*%'";
+/// Waits until Patroni has named a standby for which writes wait: until then none may be promoted.
+fn wait_for_standby(primary: &mut dyn Machine) -> Result<()> {
+    let script = "list=$(patronictl -c /run/ballast/postgres/patroni.yml list) || exit 1\n\
+                  case $list in *'Sync Standby'*'streaming'*) exit 0;; esac\necho \"$list\"; exit 1";
+    wait_for_success(primary, "a synchronous standby that follows", script).map(drop)
+}
 
 fn try_redis(trial: &mut Trial) -> Result<()> {
     // A cluster file names a Consul server; nobody switches it on.
@@ -90,6 +93,15 @@ fn try_redis(trial: &mut Trial) -> Result<()> {
         })
     };
     replicas(master.as_mut(), "2")?;
+    // A Sentinel that has not yet heard of the others can't be outvoted, nor vote.
+    for machine in machines.iter_mut().chain([&mut master]) {
+        until("the Sentinel to know its group", || {
+            Ok(match own_check(machine.as_mut(), "redis-sentinel")? {
+                Some(health) if health == "passing" => Seen::Ready(()),
+                other => Seen::NotYet(format!("{}: {other:?}", machine.name())),
+            })
+        })?;
+    }
     trial.holds("three_redis_nodes_form_a_group_though_consul_is_missing")?;
 
     // Both replicas have it, so whichever takes over has it too.
@@ -174,14 +186,17 @@ asked() {{ redis-cli -s /run/redis/redis.sock --user app "$@"; }}
 fn wait_for_master(machines: &mut Vec<Box<dyn Machine>>) -> Result<Box<dyn Machine>> {
     let place = until("one master", || {
         let mut masters = Vec::new();
+        let mut said = String::new();
         for (place, machine) in machines.iter_mut().enumerate() {
-            if redis(machine.as_mut(), "role")?.lines().next() == Some("master") {
+            let role = redis(machine.as_mut(), "role")?;
+            if role.lines().next() == Some("master") {
                 masters.push(place);
             }
+            said.push_str(&format!("{}: {role}\n", machine.name()));
         }
         Ok(match masters.as_slice() {
             [one] => Seen::Ready(*one),
-            some => Seen::NotYet(format!("{} call themselves master", some.len())),
+            _ => Seen::NotYet(said),
         })
     })?;
     Ok(machines.remove(place))

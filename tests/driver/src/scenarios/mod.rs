@@ -13,6 +13,8 @@ mod tampering;
 
 use std::time::{Duration, Instant};
 
+use serde_json::Value;
+
 use crate::cluster::{Availability, CONSUL_SERVER, Cluster, Layout};
 use crate::consul::{self, View};
 use crate::error::{Error, Result};
@@ -119,6 +121,16 @@ const SHORTCOMINGS: &str = r#"
 ballast-agent status | while read -r line; do case $line in *critical*|*warning*) echo "$line";; esac; done
 exit 1
 "#;
+
+/// What the machine's own agent says of one of its checks.
+fn own_check(machine: &mut dyn Machine, name: &str) -> Result<Option<String>> {
+    let ran = machine.run("ballast-agent status --json", PATIENCE)?;
+    let status: Value = serde_json::from_str(&ran.text).unwrap_or_default();
+    let checks = status.get("checks").and_then(Value::as_array).into_iter().flatten();
+    let answer =
+        checks.filter(|check| check["name"] == name).map(|check| &check["answer"]["health"]).next();
+    Ok(answer.and_then(Value::as_str).map(str::to_owned))
+}
 
 /// Waits until the machine's console shows a text.
 fn wait_for_console(machine: &mut dyn Machine, text: &str) -> Result<()> {

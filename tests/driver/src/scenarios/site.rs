@@ -2,8 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde_json::Value;
-
 use super::bundles::{self, REFUSALS};
 use super::{
     PATIENCE, ensure, run, servers, wait_for_console, wait_for_passing, wait_for_success,
@@ -120,16 +118,6 @@ fn is_lost(view: &View, node: &str) -> bool {
     view.health(node).is_none_or(|health| health == Health::Critical)
 }
 
-/// What the machine's own agent says of one of its checks.
-fn own_check(machine: &mut dyn Machine, name: &str) -> Result<Option<String>> {
-    let ran = machine.run("ballast-agent status --json", PATIENCE)?;
-    let status: Value = serde_json::from_str(&ran.text).unwrap_or_default();
-    let checks = status.get("checks").and_then(Value::as_array).into_iter().flatten();
-    let answer =
-        checks.filter(|check| check["name"] == name).map(|check| &check["answer"]["health"]).next();
-    Ok(answer.and_then(Value::as_str).map(str::to_owned))
-}
-
 /// Who may do nothing, who may do little.
 fn try_access(trial: &mut Trial, server: &mut dyn Machine) -> Result<()> {
     let denied = |server: &mut dyn Machine, token: &str, command: &str| {
@@ -197,7 +185,7 @@ fn try_return(
     third.power_on()?;
     wait_for_success(third, "the boot to complete without peers", BOOT_IS_GOOD)?;
     super::until("its agent to call the missing leader critical", || {
-        Ok(match own_check(third, "consul-leader")? {
+        Ok(match super::own_check(third, "consul-leader")? {
             Some(health) if health == "critical" => Seen::Ready(()),
             other => Seen::NotYet(format!("{other:?}")),
         })
