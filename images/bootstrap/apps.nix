@@ -46,7 +46,7 @@ in
     containers = app "containers" {
       program = "${workspace.machines}/bin/ballast-machines";
       arguments = "test --backend nspawn";
-      environment = machines { inherit (images) consul-server; };
+      environment = machines { inherit (images) consul-server postgres; };
     };
 
     bench = let image = images.consul-server; in app "bench" {

@@ -1,7 +1,10 @@
 //! The promises that cross a machine's wall, on real machines. At most three run at once, and no promise names a time.
 
+mod backups;
 mod bundles;
 mod containers;
+mod data;
+mod database;
 mod databases;
 mod firmware;
 mod netboot;
@@ -33,6 +36,8 @@ pub const GROUPS: &[Group] = &[
     state::GROUP,
     tampering::GROUP,
     containers::GROUP,
+    backups::GROUP,
+    data::GROUP,
 ];
 
 /// How long anything may take where instructions are translated and other work is going on.
