@@ -167,7 +167,9 @@ fn reinit(postgres: &Postgres, view: &View, leader: &Member, node: &str) -> Resu
     }
     let others = view.members.iter().filter(|m| m.name != leader.name && m.name != node);
     let following = others.filter(|m| m.state == "streaming").count();
-    if postgres.durability != Durability::Asynchronous && following == 0 {
+    // One that does not follow is missed already, and this is what mends it.
+    let follows = view.members.iter().any(|m| m.name == node && m.state == "streaming");
+    if postgres.durability != Durability::Asynchronous && follows && following == 0 {
         return Err(refuse(
             format!(
                 "without {node}, no replica follows {}, which then takes no writes",

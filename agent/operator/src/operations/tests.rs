@@ -135,4 +135,7 @@ fn the_primarys_data_and_the_last_followers_are_never_removed() {
     // The one that does not follow is the one that may be made anew.
     assert!(planned(&reinit_of("postgres-2"), &view).is_ok());
     assert_eq!(refusal(&reinit_of("redis-1"), &whole()), "redis-1 is not a member of postgres");
+    // One that is missed already is what the cluster waits for.
+    view.members[2].state = "stopped".to_owned();
+    assert!(matches!(planned(&reinit_of("postgres-3"), &view), Ok(Plan::Ask { .. })));
 }
