@@ -60,7 +60,8 @@ pub struct Timings {
     pub peer_window_ms: u16,
     /// Sentinel's `down-after-milliseconds`.
     pub sentinel_down_after_ms: u32,
-    /// Sentinel's `failover-timeout`, milliseconds.
+    /// Sentinel's `failover-timeout`, milliseconds: of the group's first member; the others' are longer. A vote that nobody
+    /// won is held again after twice this time.
     pub sentinel_failover_timeout_ms: u32,
     /// How often a Sentinel asks the others whether a master is down (its debugging parameter `ASK-PERIOD`), milliseconds.
     pub sentinel_ask_period_ms: u16,
@@ -89,7 +90,7 @@ impl Availability {
                 peer_misses: 5,
                 peer_window_ms: 1_000,
                 sentinel_down_after_ms: 500,
-                sentinel_failover_timeout_ms: 10_000,
+                sentinel_failover_timeout_ms: 2_000,
                 sentinel_ask_period_ms: 100,
                 min_replicas_max_lag_secs: 5,
                 role_interval_ms: 250,
@@ -106,7 +107,7 @@ impl Availability {
                 peer_misses: 8,
                 peer_window_ms: 2_000,
                 sentinel_down_after_ms: 2_000,
-                sentinel_failover_timeout_ms: 30_000,
+                sentinel_failover_timeout_ms: 10_000,
                 sentinel_ask_period_ms: 500,
                 min_replicas_max_lag_secs: 10,
                 role_interval_ms: 500,
@@ -123,7 +124,7 @@ impl Availability {
                 peer_misses: 10,
                 peer_window_ms: 5_000,
                 sentinel_down_after_ms: 10_000,
-                sentinel_failover_timeout_ms: 90_000,
+                sentinel_failover_timeout_ms: 45_000,
                 sentinel_ask_period_ms: 1_000,
                 min_replicas_max_lag_secs: 20,
                 role_interval_ms: 1_000,

@@ -14,6 +14,7 @@ use std::fmt::Write;
 use std::net::IpAddr;
 
 use ballast_bundle::{Member, NodeConfig, Redis, RedisSecrets};
+use ballast_contract::Timings;
 use sha2::{Digest, Sha256};
 
 use super::{File, Owner};
@@ -27,6 +28,16 @@ pub(crate) const SENTINEL_PORT: u16 = 26379;
 /// How many of the members' Sentinels must agree: more than half.
 pub(crate) const fn quorum(members: usize) -> usize {
     members / 2 + 1
+}
+
+/// The `failover-timeout` of a member's Sentinel, milliseconds: longer by half for each member before it. Two Sentinels that
+/// miss a primary at the same moment may both vote for themselves, and each tries again after twice its own: were these the
+/// same, the two could meet again.
+pub(crate) fn failover_timeout_ms(timings: &Timings, members: &[Member], member: &str) -> u32 {
+    let base = timings.sentinel_failover_timeout_ms;
+    let place = members.iter().position(|other| other.name == member).unwrap_or(members.len());
+    let halves = u32::try_from(place).unwrap_or(u32::MAX);
+    base.saturating_add((base / 2).saturating_mul(halves))
 }
 
 /// The account that Redis and Sentinel run as.
@@ -329,6 +340,7 @@ fn sentinel_conf(wanted: &Wanted<'_>, kept: &Kept) -> String {
         push(&mut text, &line);
     }
     let Some(watched) = kept.watched(name) else { return text };
+    let failover_timeout = failover_timeout_ms(timings, &redis.members, &node.node.name);
     let Watched { address, port, config_epoch, leader_epoch, current_epoch } = watched;
     for line in [
         format!("sentinel current-epoch {current_epoch}"),
@@ -336,7 +348,7 @@ fn sentinel_conf(wanted: &Wanted<'_>, kept: &Kept) -> String {
         format!("sentinel auth-user {name} sentinel"),
         format!("sentinel auth-pass {name} {}", secrets.sentinel),
         format!("sentinel down-after-milliseconds {name} {}", timings.sentinel_down_after_ms),
-        format!("sentinel failover-timeout {name} {}", timings.sentinel_failover_timeout_ms),
+        format!("sentinel failover-timeout {name} {failover_timeout}"),
         format!("sentinel parallel-syncs {name} 1"),
         format!("sentinel config-epoch {name} {config_epoch}"),
         format!("sentinel leader-epoch {name} {leader_epoch}"),

@@ -20,7 +20,7 @@ use super::tidy::{self, Counted};
 use super::{DEADLINE, Group, Peer, Servers, Snapshot};
 use crate::error::chain;
 use crate::log;
-use crate::plan::redis::{REDIS_PORT, quorum};
+use crate::plan::redis::{REDIS_PORT, failover_timeout_ms, quorum};
 use crate::role::{PRIMARY, REPLICA, RoleView};
 use crate::state::{Answer, Health};
 
@@ -477,7 +477,7 @@ async fn watch_primary(
         .ask::<()>(&["SENTINEL", "MONITOR", name, address, &REDIS_PORT.to_string(), &quorum])
         .await?;
     let down_after = timings.sentinel_down_after_ms.to_string();
-    let failover = timings.sentinel_failover_timeout_ms.to_string();
+    let failover = failover_timeout_ms(timings, members, &group.me.name).to_string();
     for (option, value) in [
         ("auth-user", "sentinel"),
         ("auth-pass", &secrets.sentinel),

@@ -121,6 +121,18 @@ fn a_new_bundles_passwords_and_timings_win_over_what_stands_there() {
 }
 
 #[test]
+fn no_two_sentinels_try_again_at_the_same_time() {
+    let timeout = |name: &str| {
+        let [_, sentinel] = boot(&node(name), &with_data(LED, SWITCHED));
+        let line = sentinel.lines().find(|l| l.starts_with("sentinel failover-timeout redis "));
+        line.unwrap().rsplit(' ').next().unwrap().parse::<u32>().unwrap()
+    };
+    let all = ["n4", "n5", "n6"].map(timeout);
+    let base = node("n5").node.timings.sentinel_failover_timeout_ms;
+    assert_eq!(all, [base, base / 2 * 3, base * 2]);
+}
+
+#[test]
 fn a_member_that_left_is_forgotten_and_one_that_came_is_known() {
     let mut node = node("n5");
     let members = &mut node.node.redis.as_mut().unwrap().members;
