@@ -100,6 +100,12 @@ mod tests {
 
     use super::*;
 
+    /// Where the shell is: not every place that runs these tests has one in `/bin`.
+    fn shell() -> std::path::PathBuf {
+        let path = std::env::var_os("PATH").unwrap();
+        std::env::split_paths(&path).map(|dir| dir.join("sh")).find(|sh| sh.exists()).unwrap()
+    }
+
     /// A machine whose pgBackRest does this.
     fn machine(script: &str) -> (tempfile::TempDir, Root) {
         let directory = tempfile::tempdir().unwrap();
@@ -109,7 +115,11 @@ mod tests {
         }
         fs::write(
             root.at(PROGRAM),
-            format!("#!/bin/sh\necho \"$@\" >>{}/asked\n{script}\n", directory.path().display()),
+            format!(
+                "#!{}\necho \"$@\" >>{}/asked\n{script}\n",
+                shell().display(),
+                directory.path().display()
+            ),
         )
         .unwrap();
         fs::set_permissions(root.at(PROGRAM), fs::Permissions::from_mode(0o755)).unwrap();
