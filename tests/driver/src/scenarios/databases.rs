@@ -54,11 +54,11 @@ fn try_postgres(trial: &mut Trial) -> Result<()> {
     ensure(kept == "1000", || format!("of 1000 acknowledged rows there are {kept}"))?;
     // Its name follows: the same question that an application's resolver asks.
     let name = "resolvectl query --legend=no primary.postgres.service.consul";
-    let own = run(new.as_mut(), "ip -brief -family inet address show scope global")?;
+    let own = run(new.as_mut(), "ip -color=never -brief -family inet address show scope global")?;
     wait_for_success(consul.as_mut(), "the name to be there", name)?;
     let found = run(consul.as_mut(), name)?;
     let address = found.split_whitespace().nth(1).unwrap_or_default();
-    ensure(own.contains(&format!(" {address}/")), || {
+    ensure(!address.is_empty() && own.contains(&format!(" {address}/")), || {
         format!("the primary's name leads to {found:?}, and the new one is at {own:?}")
     })?;
     trial
@@ -177,7 +177,7 @@ fn with_password(script: &str) -> String {
     format!(
         r#"text=$(cat /var/lib/ballast/bundles/current/secrets.json); text=${{text#*'"redis"'}}; text=${{text#*'"app"'}}; text=${{text#*'"'}}
 export REDISCLI_AUTH=${{text%%'"'*}}
-asked() {{ redis-cli -s /run/redis/redis.sock --user app "$@"; }}
+asked() {{ redis-cli --raw -s /run/redis/redis.sock --user app "$@"; }}
 {script}"#
     )
 }
