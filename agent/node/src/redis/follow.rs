@@ -57,6 +57,8 @@ struct Memory {
     stepped: Option<Instant>,
     waiting: Option<String>,
     lost_since: Option<Instant>,
+    /// Whether this node's Sentinel was told whom to watch, and perhaps not how.
+    halfway: bool,
     tidied: Instant,
     tidy_next: bool,
 }
@@ -99,6 +101,7 @@ pub(super) async fn follow(
         stepped: None,
         waiting: None,
         lost_since: None,
+        halfway: false,
         tidied: now,
         tidy_next: false,
     };
@@ -356,7 +359,11 @@ async fn take_step(
         memory.lost_since = None;
     }
     let mut waiting = None;
+    let begins = matches!(step, Step::Adopt(_) | Step::Found);
+    memory.halfway |= begins;
+    let settles = begins || step == Step::Nothing;
     let done = match step {
+        Step::Nothing if memory.halfway => settle_watch(group, sentinel).await,
         Step::Nothing => finish_joining(snapshot, redis).await,
         Step::Wait(why) => {
             waiting = Some(why);
@@ -384,8 +391,10 @@ async fn take_step(
             }
         }
     };
-    if let Err(error) = done {
-        waiting = Some(chain(&error));
+    match done {
+        Ok(()) if settles => memory.halfway = false,
+        Ok(()) => {}
+        Err(error) => waiting = Some(chain(&error)),
     }
     if waiting != memory.waiting {
         if let Some(why) = &waiting {
@@ -471,11 +480,15 @@ async fn watch_primary(
     address: &str,
     sentinel: &mut Server,
 ) -> Result<(), client::Error> {
+    let quorum = quorum(group.members.len()).to_string();
+    let port = REDIS_PORT.to_string();
+    sentinel.ask::<()>(&["SENTINEL", "MONITOR", &group.name, address, &port, &quorum]).await?;
+    settle_watch(group, sentinel).await
+}
+
+/// Tells this node's Sentinel how to watch the primary. One that was told whom, and not this, reaches nobody.
+async fn settle_watch(group: &Group, sentinel: &mut Server) -> Result<(), client::Error> {
     let Group { name, timings, secrets, members, .. } = group;
-    let quorum = quorum(members.len()).to_string();
-    sentinel
-        .ask::<()>(&["SENTINEL", "MONITOR", name, address, &REDIS_PORT.to_string(), &quorum])
-        .await?;
     let down_after = timings.sentinel_down_after_ms.to_string();
     let failover = failover_timeout_ms(timings, members, &group.me.name).to_string();
     for (option, value) in [

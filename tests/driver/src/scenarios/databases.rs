@@ -2,7 +2,7 @@
 //!
 //! The fault suite has the many losses, in containers; what it cannot show is that data outlives a kernel's death.
 
-use super::{PATIENCE, ensure, own_check, run, until, wait_for_service, wait_for_success};
+use super::{PATIENCE, ensure, run, until, wait_for_service, wait_for_success};
 use crate::cluster::{Availability, CONSUL_SERVER, Cluster, Layout, POSTGRES, REDIS};
 use crate::error::{Error, Result};
 use crate::machine::{Bundle, Machine, Wanted};
@@ -95,12 +95,8 @@ fn try_redis(trial: &mut Trial) -> Result<()> {
     replicas(master.as_mut(), "2")?;
     // A Sentinel that has not yet heard of the others can't be outvoted, nor vote.
     for machine in machines.iter_mut().chain([&mut master]) {
-        until("the Sentinel to know its group", || {
-            Ok(match own_check(machine.as_mut(), "redis-sentinel")? {
-                Some(health) if health == "passing" => Seen::Ready(()),
-                other => Seen::NotYet(format!("{}: {other:?}", machine.name())),
-            })
-        })?;
+        let what = format!("the Sentinel of {} to know its group", machine.name());
+        wait_for_success(machine.as_mut(), &what, &with_password(KNOWS_ITS_GROUP))?;
     }
     trial.holds("three_redis_nodes_form_a_group_though_consul_is_missing")?;
 
@@ -123,6 +119,18 @@ fn try_redis(trial: &mut Trial) -> Result<()> {
     ensure(kept == "acknowledged", || format!("the replica that was master reads {kept:?}"))?;
     trial.holds("the_master_comes_back_as_a_replica_of_the_new_one")
 }
+
+/// Whether a Sentinel knows of two replicas and two other Sentinels; if not, what it and the agent know.
+const KNOWS_ITS_GROUP: &str = r#"
+told=$(redis-cli --raw -s /run/redis-sentinel/sentinel.sock --user app sentinel master redis) || exit 1
+case $told in *'num-slaves
+2
+num-other-sentinels
+2'*) exit 0;; esac
+echo "$told" | tail -n 24
+ballast-agent status | tail -n 8
+exit 1
+"#;
 
 /// Switches on the nodes of a role, or all of the layout, borne with patience.
 fn start(
@@ -182,6 +190,9 @@ asked() {{ redis-cli --raw -s /run/redis/redis.sock --user app "$@"; }}
     )
 }
 
+/// What a Redis node says of itself where there is no master.
+const WHY: &str = "ballast-agent status | tail -n 3; journalctl --no-pager --output=cat --lines=4 -u redis-sentinel";
+
 /// Waits until exactly one of the machines that are on calls itself master, and takes it out.
 fn wait_for_master(machines: &mut Vec<Box<dyn Machine>>) -> Result<Box<dyn Machine>> {
     let place = until("one master", || {
@@ -192,7 +203,8 @@ fn wait_for_master(machines: &mut Vec<Box<dyn Machine>>) -> Result<Box<dyn Machi
             if role.lines().next() == Some("master") {
                 masters.push(place);
             }
-            said.push_str(&format!("{}: {role}\n", machine.name()));
+            let more = machine.run(WHY, PATIENCE)?.text;
+            said.push_str(&format!("{}: {role}\n{more}\n", machine.name()));
         }
         Ok(match masters.as_slice() {
             [one] => Seen::Ready(*one),

@@ -69,7 +69,7 @@ fn until<T>(what: &str, mut look: impl FnMut() -> Result<Seen<T>>) -> Result<T> 
         if let Seen::NotYet(seen) = &seen {
             if said.elapsed() > SAY_AGAIN {
                 said = Instant::now();
-                let seen: String = seen.replace('\n', " ").chars().take(900).collect();
+                let seen: String = seen.replace('\n', " ").chars().take(2500).collect();
                 println!(
                     "  {} s: waiting for {what}; last seen: {seen}",
                     start.elapsed().as_secs()
